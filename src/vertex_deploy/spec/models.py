@@ -1,0 +1,167 @@
+"""The models of deploy.yaml: the only schema that the command line, the infrastructure and the pipelines share.
+
+Every field has a description; the JSON Schema and the reference page are generated from them.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from vertex_deploy.spec.base import SpecModel
+from vertex_deploy.spec.gates import Gate
+from vertex_deploy.spec.units import Duration, Share
+
+
+class Gcp(SpecModel):
+    """Where in Google Cloud."""
+
+    project: str
+    """Project id."""
+    region: str
+    """Region of the endpoint, the model and the image, such as us-central1."""
+
+
+class Model(SpecModel):
+    """What is served."""
+
+    artifact: str | None = None
+    """Folder of the model's files, gs://bucket/path; the container sees Vertex AI's copy as AIP_STORAGE_URI."""
+    display_name: str | None = None
+    """Name shown in the console; the spec's name where absent."""
+    aliases: tuple[str, ...] = ()
+    """Version aliases given to each version that is uploaded."""
+    labels: dict[str, str] = Field(default_factory=dict)
+    """Labels of the model."""
+
+
+class Container(SpecModel):
+    """The serving container."""
+
+    image: str
+    """A folder under containers/ (torch-aoti) or a full reference, REGION-docker.pkg.dev/PROJECT/REPO/IMAGE@sha256:..."""
+    command: tuple[str, ...] = ()
+    """Overrides the image's entrypoint."""
+    args: tuple[str, ...] = ()
+    """Overrides the image's arguments."""
+    env: dict[str, str] = Field(default_factory=dict)
+    """Environment; AIP_* names belong to Vertex AI and are refused."""
+    port: int = Field(default=8080, ge=1, le=65535)
+    """Port the server listens on (AIP_HTTP_PORT)."""
+    predict_route: str | None = None
+    """HTTP path of predictions; Vertex AI's own where absent."""
+    health_route: str | None = None
+    """HTTP path of health checks; Vertex AI's own where absent."""
+    startup_timeout: Duration | None = None
+    """How long the container may take to become healthy (deploymentTimeout), at most 2h."""
+
+
+class EndpointSpec(SpecModel):
+    """The endpoint that answers."""
+
+    name: str | None = None
+    """Display name; the spec's name where absent."""
+    access: Literal["public", "dedicated", "psc", "psa"] = "public"
+    """Who reaches it: the shared public host, a public host of its own, Private Service Connect, VPC peering."""
+    allow_projects: tuple[str, ...] = ()
+    """Projects allowed to connect (psc)."""
+    network: str | None = None
+    """VPC network, projects/NUMBER/global/networks/NAME (psa)."""
+
+
+class Machine(SpecModel):
+    """What each replica runs on."""
+
+    type: str
+    """Compute Engine machine type, such as g2-standard-8."""
+    accelerator: str | None = None
+    """GPU and count, such as L4:1."""
+    spot: bool = False
+    """Spot VMs: cheaper, preemptible."""
+
+
+class Replicas(SpecModel):
+    """How many replicas of each version."""
+
+    min: int = Field(default=1, ge=1)
+    """Replicas always running."""
+    max: int = Field(default=1, ge=1)
+    """Replicas at most."""
+    scale_on: dict[str, float] = Field(default_factory=dict)
+    """Autoscaling targets: cpu_utilization, gpu_duty_cycle (percent), request_count_per_minute, ..."""
+
+
+class VertexTarget(SpecModel):
+    """Serve from a Vertex AI endpoint."""
+
+    type: Literal["vertex"]
+    """vertex."""
+    endpoint: EndpointSpec = EndpointSpec()
+    """The endpoint."""
+    machine: Machine
+    """What each replica runs on."""
+    replicas: Replicas = Replicas()
+    """How many replicas of each version."""
+    service_account: str | None = None
+    """Identity of the container."""
+    traffic: Literal["rollout", "pulumi"] = "rollout"
+    """Who owns the traffic split: the rollout (default) or, for a static split, the Pulumi program."""
+
+
+class Step(SpecModel):
+    """One step of a rollout."""
+
+    weight: int = Field(ge=1, le=100)
+    """Percent of the requests that the canary gets."""
+    hold: Duration | None = None
+    """How long to stay and measure before the next step; the last step (100) has none."""
+
+
+class Rollout(SpecModel):
+    """How traffic moves to a new version."""
+
+    steps: tuple[Step, ...] = (Step(weight=10, hold=1800.0), Step(weight=50, hold=1800.0), Step(weight=100))
+    """Weights that rise to 100."""
+    gates: tuple[Gate, ...] = ()
+    """Conditions that every step must meet."""
+    on_failure: Literal["rollback", "pause"] = "rollback"
+    """When a gate fails: send all traffic back to stable, or stop where it is."""
+    on_inconclusive: Literal["pause", "rollback", "proceed"] = "pause"
+    """When a hold ends without enough evidence."""
+    keep_stable: Duration = 86400.0
+    """How long the old version stays deployed and warm after promotion."""
+    deploy_timeout: Duration = 3600.0
+    """How long a deployment operation may take."""
+    poll: Duration | None = None
+    """How often metrics are read; a twentieth of the hold, between 1s and 60s, where absent."""
+
+
+class Monitoring(SpecModel):
+    """Alert policies and dashboards that stay after a rollout."""
+
+    alerts: tuple[Gate, ...] = ()
+    """Gates with an absolute threshold that are alert policies for good."""
+    notification_channels: tuple[str, ...] = ()
+    """projects/P/notificationChannels/ID of those to tell."""
+    sampling: Share | None = None
+    """Share of requests logged to BigQuery."""
+
+
+class Spec(SpecModel):
+    """One deploy.yaml, with an environment's overrides applied."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z]([-a-z0-9]{0,61}[a-z0-9])?$")]
+    """Name of the deployment: lower case letters, digits and hyphens."""
+    gcp: Gcp
+    """Where in Google Cloud."""
+    model: Model = Model()
+    """What is served."""
+    container: Container
+    """The serving container."""
+    target: VertexTarget
+    """Where it is served."""
+    rollout: Rollout = Rollout()
+    """How traffic moves to a new version."""
+    monitoring: Monitoring = Monitoring()
+    """Alert policies and dashboards that stay."""
