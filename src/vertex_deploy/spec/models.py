@@ -1,6 +1,9 @@
 """The models of deploy.yaml: the only schema that the command line, the infrastructure and the pipelines share.
 
-Every field has a description; the JSON Schema and the reference page are generated from them.
+Every field has a description; the JSON Schema and the reference page are generated from them. Only the type of each
+value is said here: what several fields must agree on is in ``checks``, and the top-level key ``environments`` (sparse
+overrides of all this) is applied by ``loader`` before these models see anything. Secrets are left out: a container reads
+them from Secret Manager as its service account, never from this file.
 """
 
 from __future__ import annotations
@@ -9,8 +12,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from vertex_deploy.spec.base import SpecModel
+from vertex_deploy.spec.base import Says, SpecModel
 from vertex_deploy.spec.gates import Gate
+from vertex_deploy.spec.machines import Accelerator
 from vertex_deploy.spec.units import Duration, Share
 
 
@@ -57,6 +61,15 @@ class Container(SpecModel):
     """How long the container may take to become healthy (deploymentTimeout), at most 2h."""
 
 
+class PscAutomation(SpecModel):
+    """A VPC network in which Vertex AI itself makes the Private Service Connect endpoint."""
+
+    project: str
+    """Project of the network."""
+    network: str
+    """VPC network, projects/PROJECT/global/networks/NAME."""
+
+
 class EndpointSpec(SpecModel):
     """The endpoint that answers."""
 
@@ -68,6 +81,10 @@ class EndpointSpec(SpecModel):
     """Projects allowed to connect (psc)."""
     network: str | None = None
     """VPC network, projects/NUMBER/global/networks/NAME (psa)."""
+    automation: tuple[PscAutomation, ...] = ()
+    """Networks that Vertex AI connects by itself (psc)."""
+    request_timeout: Duration | None = None
+    """How long a prediction may take: whole seconds, at most 1h (dedicated and psc; public and psa have 60s)."""
 
 
 class Machine(SpecModel):
@@ -75,10 +92,21 @@ class Machine(SpecModel):
 
     type: str
     """Compute Engine machine type, such as g2-standard-8."""
-    accelerator: str | None = None
-    """GPU and count, such as L4:1."""
+    accelerator: Accelerator | None = None
+    """GPU and count, such as L4:1; left out for machines without GPU and for TPU machines."""
     spot: bool = False
     """Spot VMs: cheaper, preemptible."""
+
+
+ScaleMetric = Literal[
+    "cpu_utilization",
+    "gpu_duty_cycle",
+    "request_count_per_minute",
+    "dcgm_fi_dev_gpu_util",
+    "vllm_gpu_cache_usage_perc",
+    "vllm_num_requests_waiting",
+]
+"""What Vertex AI scales on: autoscaling_target_* of Endpoint.deploy (gpu_duty_cycle is accelerator_duty_cycle)."""
 
 
 class Replicas(SpecModel):
@@ -88,8 +116,9 @@ class Replicas(SpecModel):
     """Replicas always running."""
     max: int = Field(default=1, ge=1)
     """Replicas at most."""
-    scale_on: dict[str, float] = Field(default_factory=dict)
-    """Autoscaling targets: cpu_utilization, gpu_duty_cycle (percent), request_count_per_minute, ..."""
+    scale_on: dict[ScaleMetric, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
+    """Autoscaling targets by metric: percent, except request_count_per_minute and vllm_num_requests_waiting, which are
+    numbers per replica."""
 
 
 class VertexTarget(SpecModel):
@@ -151,7 +180,11 @@ class Monitoring(SpecModel):
 class Spec(SpecModel):
     """One deploy.yaml, with an environment's overrides applied."""
 
-    name: Annotated[str, Field(pattern=r"^[a-z]([-a-z0-9]{0,61}[a-z0-9])?$")]
+    name: Annotated[
+        str,
+        Field(pattern=r"^[a-z]([-a-z0-9]{0,61}[a-z0-9])?$"),
+        Says("1 to 63 lower case letters, digits and hyphens that start with a letter and do not end with a hyphen"),
+    ]
     """Name of the deployment: lower case letters, digits and hyphens."""
     gcp: Gcp
     """Where in Google Cloud."""
