@@ -1,0 +1,90 @@
+"""Latency histograms: adding, tails and quantiles. Pure; milliseconds.
+
+Inside a bucket latencies are taken as spread evenly, as Cloud Monitoring's percentile aligners do. What a bucket cannot tell
+is never guessed in the canary's disfavour: evidence counts only requests that are certainly above a limit.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from math import log
+
+from vertex_deploy.metrics.types import Histogram
+
+
+def coarsen(histogram: Histogram, bounds: tuple[float, ...]) -> Histogram:
+    """The same requests in fewer buckets; ``bounds`` is a subset of the histogram's."""
+    if bounds == histogram.bounds:
+        return histogram
+    counts = [0] * (len(bounds) + 1)
+    edges = (*histogram.bounds, float("inf"))
+    for edge, count in zip(edges, histogram.counts, strict=True):
+        counts[bisect_left(bounds, edge)] += count
+    return Histogram(bounds, tuple(counts))
+
+
+def common(first: Histogram, second: Histogram) -> tuple[Histogram, Histogram]:
+    """Both in the buckets that they share: a new version may bring other buckets."""
+    if first.bounds == second.bounds:
+        return first, second
+    shared = tuple(bound for bound in first.bounds if bound in set(second.bounds))
+    return coarsen(first, shared), coarsen(second, shared)
+
+
+def add(first: Histogram | None, second: Histogram | None) -> Histogram | None:
+    """The requests of both; None counts as nothing."""
+    if first is None or second is None:
+        return first or second
+    one, other = common(first, second)
+    return Histogram(one.bounds, tuple(a + b for a, b in zip(one.counts, other.counts, strict=True)))
+
+
+def certainly_above(histogram: Histogram, limit: float) -> int:
+    """Requests in buckets that lie above ``limit`` as a whole."""
+    return sum(histogram.counts[bisect_left(histogram.bounds, limit) + 1 :])
+
+
+def above(histogram: Histogram, limit: float) -> float:
+    """Requests above ``limit``, the bucket that holds it divided evenly; all of the last bucket, which has no end."""
+    index = bisect_left(histogram.bounds, limit)
+    rest = float(sum(histogram.counts[index + 1 :]))
+    if index == len(histogram.bounds):
+        return float(histogram.counts[-1])
+    low = histogram.bounds[index - 1] if index else min(0.0, histogram.bounds[0])
+    return rest + histogram.counts[index] * (histogram.bounds[index] - limit) / (histogram.bounds[index] - low)
+
+
+def quantile(histogram: Histogram, q: float) -> float | None:
+    """The latency below which a share ``q`` lies; the last bound where it is above it; None without requests."""
+    total = histogram.total
+    if not total or not histogram.bounds:
+        return None
+    rank, seen = q * total, 0
+    for index, count in enumerate(histogram.counts[:-1]):
+        if count and seen + count >= rank:
+            low = histogram.bounds[index - 1] if index else min(0.0, histogram.bounds[0])
+            return low + (histogram.bounds[index] - low) * (rank - seen) / count
+        seen += count
+    return histogram.bounds[-1]
+
+
+def cut(bounds: tuple[float, ...], counts: tuple[float, ...], share: float) -> float | None:
+    """The bound above which the share of requests is nearest to ``share``, in log odds.
+
+    Args:
+        bounds: as a histogram's.
+        counts: as a histogram's; may be weighted, hence floats.
+        share: wanted share above, in (0, 1).
+
+    Returns:
+        None where no bound has requests on both sides.
+    """
+    total, left, best = sum(counts), sum(counts), None
+    target = log(share / (1 - share))
+    for bound, count in zip(bounds, counts, strict=False):
+        left -= count
+        if total * 1e-9 < left < total * (1 - 1e-9):
+            distance = abs(log(left / (total - left)) - target)
+            if best is None or distance < best[0]:
+                best = (distance, bound)
+    return best[1] if best else None
