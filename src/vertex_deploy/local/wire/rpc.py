@@ -1,0 +1,87 @@
+"""The gRPC front: a grpc.aio server whose generic handler serves what the wire has."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import grpc.aio
+
+from vertex_deploy.local.seams import ApiError
+from vertex_deploy.local.wire.dispatch import Bound, Context
+from vertex_deploy.local.wire.errors import to_status
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from vertex_deploy.local.wire.dispatch import Wire
+
+# As REST's bound (rest.MAX_BODY): narrower limits are the endpoints' own.
+MAX_MESSAGE = 16 * 1024 * 1024
+STATUS_KEY = "grpc-status-details-bin"
+
+
+def _context(bound: Bound, call: Any) -> Context:
+    package = bound.rpc.service.split(".")
+    version = package[-2] if package[-2].startswith("v") and package[-2][1:2].isdigit() else ""
+    headers = {key: value for key, value in call.invocation_metadata() or () if isinstance(value, str)}
+    return Context(transport="grpc", method=bound.rpc.path, version=version, headers=headers)
+
+
+async def _abort(call: Any, error: ApiError) -> None:
+    await call.abort(error.code, error.message, ((STATUS_KEY, to_status(error).SerializeToString()),))
+
+
+def method_handler(bound: Bound) -> Any:
+    """One RPC as grpc's method handler."""
+
+    async def unary(request: Any, call: Any) -> Any:
+        try:
+            return await bound.call(request, _context(bound, call))
+        except ApiError as error:
+            await _abort(call, error)
+
+    async def streamed(request: Any, call: Any) -> AsyncIterator[Any]:
+        try:
+            async for message in bound.stream(request, _context(bound, call)):
+                yield message
+        except ApiError as error:
+            await _abort(call, error)
+
+    async def refused(_requests: Any, call: Any) -> None:
+        await call.abort(
+            grpc.StatusCode.UNIMPLEMENTED, f"{bound.rpc.path.strip('/')} is not implemented by Local Vertex."
+        )
+
+    rpc = bound.rpc
+    codecs = {
+        "request_deserializer": rpc.request.pb_cls.FromString,
+        "response_serializer": rpc.response.pb_cls.SerializeToString,
+    }
+    if rpc.streams_request:
+        make = grpc.stream_stream_rpc_method_handler if rpc.streams_response else grpc.stream_unary_rpc_method_handler
+        return make(refused, **codecs)
+    if rpc.streams_response:
+        return grpc.unary_stream_rpc_method_handler(streamed, **codecs)
+    return grpc.unary_unary_rpc_method_handler(unary, **codecs)
+
+
+class _Handlers(grpc.GenericRpcHandler):  # type: ignore[misc] # grpc has no types
+    def __init__(self, wire: Wire) -> None:
+        self._handlers = {path: method_handler(bound) for path, bound in wire.methods.items()}
+
+    def service(self, handler_call_details: Any) -> Any:
+        return self._handlers.get(handler_call_details.method)
+
+
+def grpc_server(wire: Wire) -> Any:
+    """A grpc.aio server of everything in the wire; the caller adds ports and starts it."""
+    server = grpc.aio.server(
+        options=[
+            ("grpc.max_receive_message_length", MAX_MESSAGE),
+            ("grpc.max_send_message_length", MAX_MESSAGE),
+            ("grpc.so_reuseport", 0),
+        ]
+    )
+    server.add_generic_rpc_handlers((_Handlers(wire),))
+    return server
