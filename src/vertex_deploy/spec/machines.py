@@ -173,24 +173,23 @@ def explain_mismatch(machine_type: str, accelerator: AcceleratorSpec | None) -> 
     Returns:
         What is wrong, and the fix.
     """
+    wrong = fix = ""
     if machine_type in GPU_MACHINES:
         right = AcceleratorSpec(*GPU_MACHINES[machine_type])
         if accelerator is None:
-            return f"{machine_type} is a GPU machine and needs its accelerator", f"add accelerator: {right}"
-        if accelerator != right:
-            return f"{machine_type} cannot carry {accelerator}", f"write {right}{_instead(accelerator)}"
-    elif accelerator is None:
-        return None
+            wrong, fix = f"{machine_type} is a GPU machine and needs its accelerator", f"add accelerator: {right}"
+        elif accelerator != right:
+            wrong, fix = f"{machine_type} cannot carry {accelerator}", f"write {right}{_instead(accelerator)}"
+    elif accelerator is None or not known(machine_type):
+        pass
     elif machine_type in TPU_MACHINES:
-        return f"{machine_type} is a TPU machine, which takes no accelerator", "remove accelerator"
-    elif machine_type in ATTACHABLE:
-        counts = ATTACHABLE[machine_type].get(accelerator.name, ())
-        if accelerator.count not in counts:
-            may = " or ".join(f"{name}:{n}" for name, every in ATTACHABLE[machine_type].items() for n in every)
-            return f"{machine_type} cannot carry {accelerator}", f"allowed: {may}{_instead(accelerator)}"
-    elif known(machine_type):
-        return f"{machine_type} has no GPU and cannot carry {accelerator}", f"remove it{_instead(accelerator)}"
-    return None
+        wrong, fix = f"{machine_type} is a TPU machine, which takes no accelerator", "remove accelerator"
+    elif machine_type not in ATTACHABLE:
+        wrong, fix = f"{machine_type} has no GPU and cannot carry {accelerator}", f"remove it{_instead(accelerator)}"
+    elif accelerator.count not in ATTACHABLE[machine_type].get(accelerator.name, ()):
+        may = ", ".join(f"{name}:{n}" for name, every in ATTACHABLE[machine_type].items() for n in every)
+        wrong, fix = f"{machine_type} cannot carry {accelerator}", f"allowed: {may}{_instead(accelerator)}"
+    return (wrong, fix) if wrong else None
 
 
 def _instead(accelerator: AcceleratorSpec) -> str:

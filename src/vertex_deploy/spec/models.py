@@ -2,8 +2,8 @@
 
 Every field has a description; the JSON Schema and the reference page are generated from them. Only the type of each
 value is said here: what several fields must agree on is in ``checks``, and the top-level key ``environments`` (sparse
-overrides of all this) is applied by ``loader`` before these models see anything. Secrets are left out: a container reads
-them from Secret Manager as its service account, never from this file.
+overrides of all this) is applied by ``loader`` before these models see anything. Secrets are left out: a container
+reads them from Secret Manager as its service account, never from this file.
 """
 
 from __future__ import annotations
@@ -44,7 +44,8 @@ class Container(SpecModel):
     """The serving container."""
 
     image: str
-    """A folder under containers/ (torch-aoti) or a full reference, REGION-docker.pkg.dev/PROJECT/REPO/IMAGE@sha256:..."""
+    """A folder under containers/ (torch-aoti), or a full reference in the spec's region,
+    REGION-docker.pkg.dev/PROJECT/REPO/IMAGE@sha256:..."""
     command: tuple[str, ...] = ()
     """Overrides the image's entrypoint."""
     args: tuple[str, ...] = ()
@@ -98,15 +99,9 @@ class Machine(SpecModel):
     """Spot VMs: cheaper, preemptible."""
 
 
-ScaleMetric = Literal[
-    "cpu_utilization",
-    "gpu_duty_cycle",
-    "request_count_per_minute",
-    "dcgm_fi_dev_gpu_util",
-    "vllm_gpu_cache_usage_perc",
-    "vllm_num_requests_waiting",
-]
-"""What Vertex AI scales on: autoscaling_target_* of Endpoint.deploy (gpu_duty_cycle is accelerator_duty_cycle)."""
+ScaleMetric = Literal["cpu_utilization", "gpu_duty_cycle", "request_count_per_minute"]
+"""Metrics of the endpoint itself that Vertex AI scales on: prediction/online/{cpu/utilization, accelerator/duty_cycle,
+request_count} in AutoscalingMetricSpec."""
 
 
 class Replicas(SpecModel):
@@ -117,8 +112,7 @@ class Replicas(SpecModel):
     max: int = Field(default=1, ge=1)
     """Replicas at most."""
     scale_on: dict[ScaleMetric, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
-    """Autoscaling targets by metric: percent, except request_count_per_minute and vllm_num_requests_waiting, which are
-    numbers per replica."""
+    """Autoscaling targets: cpu_utilization and gpu_duty_cycle in percent, request_count_per_minute of one replica."""
 
 
 class VertexTarget(SpecModel):
