@@ -72,9 +72,20 @@ class SpecError(VertexDeployError):
 
 
 class CloudError(VertexDeployError):
-    """A Google API refused, failed or did not answer."""
+    """A Google API refused, failed or did not answer.
+
+    Args:
+        message: which call, which resource, what was answered, and the fix.
+        code: the gRPC code's name (``PERMISSION_DENIED``), or "" if there was no answer to take it from.
+        transient: the same call may succeed later; retries inside the call are already used up.
+    """
 
     exit_code = ExitCode.CLOUD
+
+    def __init__(self, message: str, *, code: str = "", transient: bool = False) -> None:
+        self.code = code
+        self.transient = transient
+        super().__init__(message)
 
 
 class OperationFailed(CloudError):  # noqa: N818 - named for what happened, as google.api_core does

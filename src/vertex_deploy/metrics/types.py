@@ -67,11 +67,16 @@ class Interval:
 class MetricSource(Protocol):
     """Reads intervals; implementations: ``cloud_monitoring``, and ``memory`` for tests."""
 
+    @property
+    def lag(self) -> float:
+        """Seconds after which nothing more is expected for a period."""
+        ...
+
     def read(self, *, stable: str, canary: str, since: datetime, until: datetime) -> Sequence[Interval]:
         """Intervals in ``(since, until]``, oldest first; an interval with no data at all is absent.
 
         Args:
-            stable: deployed model id of the old version.
+            stable: deployed model id of the old version; "" where it has no traffic and nothing is expected of it.
             canary: deployed model id of the new version.
             since: start, exclusive, with time zone.
             until: end, inclusive, with time zone.

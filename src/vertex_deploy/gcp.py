@@ -1,0 +1,243 @@
+"""Google's clients, made in one place: addresses, credentials, retries, and errors turned into one line.
+
+Everything speaks gRPC. Where a client goes is decided by two variables, so that a rehearsal and production run the same
+code:
+
+- ``VERTEX_DEPLOY_AIPLATFORM_ENDPOINT`` (default ``REGION-aiplatform.googleapis.com``)
+- ``VERTEX_DEPLOY_MONITORING_ENDPOINT`` (default ``monitoring.googleapis.com``)
+
+``host[:port]`` means TLS with the application default credentials. ``http://host:port`` means plaintext without any
+credentials and is refused unless the host is loopback: a token never leaves in clear. ``STORAGE_EMULATOR_HOST`` is
+honoured by google-cloud-storage itself.
+
+Left out: choosing credentials (that is google.auth's), REST transports, waiting for operations (``rollout.driver``).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import random
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from vertex_deploy.errors import CloudError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+AIPLATFORM_VARIABLE = "VERTEX_DEPLOY_AIPLATFORM_ENDPOINT"
+MONITORING_VARIABLE = "VERTEX_DEPLOY_MONITORING_ENDPOINT"
+
+# Codes after which the same call may succeed (https://google.aip.dev/194, and 429 as quotas refill).
+TRANSIENT = frozenset({"UNAVAILABLE", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED"})
+
+FIXES = {
+    "PERMISSION_DENIED": "grant the caller roles/aiplatform.user and roles/monitoring.viewer on the project",
+    "UNAUTHENTICATED": "run `gcloud auth application-default login`, or give the job a service account",
+    "NOT_FOUND": "check gcp.project and gcp.region in deploy.yaml, and that nobody deleted it",
+    "INVALID_ARGUMENT": "correct what the message names in deploy.yaml",
+    "RESOURCE_EXHAUSTED": "ask for more quota in this region, or use a smaller machine",
+    "UNAVAILABLE": "check the network and https://status.cloud.google.com, then run the command again: it goes on",
+    "DEADLINE_EXCEEDED": "run the command again: it goes on where it was",
+    "UNIMPLEMENTED": f"check where {AIPLATFORM_VARIABLE} and {MONITORING_VARIABLE} point",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a client connects.
+
+    Args:
+        target: ``host:port`` or ``host`` as gRPC takes it.
+        plaintext: no TLS and no credentials; only ever true for loopback.
+    """
+
+    target: str
+    plaintext: bool
+
+
+def parse_address(value: str, variable: str) -> Address:
+    """Read ``host[:port]`` (TLS) or ``http://host:port`` (plaintext, loopback only).
+
+    Args:
+        value: what the variable holds.
+        variable: its name, for messages.
+
+    Raises:
+        UsageError: a plaintext address that is not loopback, or nothing in the value.
+    """
+    text = value.strip().rstrip("/")
+    if text.startswith("http://"):
+        target = text.removeprefix("http://")
+        if not _is_loopback(target):
+            raise UsageError(
+                f"{variable}={value}: plaintext is allowed to this machine only (127.0.0.1, ::1, localhost), because "
+                f"credentials must not leave in clear; for TLS write {target or 'host:port'} without http://"
+            )
+        return Address(target, plaintext=True)
+    target = text.removeprefix("https://")
+    if not target or "/" in target:
+        raise UsageError(f"{variable}={value!r} is not an address; write host:port, or http://127.0.0.1:PORT")
+    return Address(target, plaintext=False)
+
+
+def _is_loopback(target: str) -> bool:
+    host = target[1:].partition("]")[0] if target.startswith("[") else target.partition(":")[0]
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def aiplatform_address(region: str) -> Address:
+    """Where Vertex AI's model and endpoint services are."""
+    value = os.environ.get(AIPLATFORM_VARIABLE)
+    return (
+        parse_address(value, AIPLATFORM_VARIABLE)
+        if value
+        else Address(f"{region}-aiplatform.googleapis.com", plaintext=False)
+    )
+
+
+def monitoring_address() -> Address:
+    """Where Cloud Monitoring is."""
+    value = os.environ.get(MONITORING_VARIABLE)
+    return parse_address(value, MONITORING_VARIABLE) if value else Address("monitoring.googleapis.com", plaintext=False)
+
+
+def model_client(region: str) -> Any:
+    """An ``aiplatform_v1.ModelServiceClient`` for this region."""
+    from google.cloud.aiplatform_v1 import ModelServiceClient  # noqa: PLC0415 - heavy: only when a call is made
+
+    return _client(ModelServiceClient, aiplatform_address(region))
+
+
+def endpoint_client(region: str) -> Any:
+    """An ``aiplatform_v1.EndpointServiceClient`` for this region."""
+    from google.cloud.aiplatform_v1 import EndpointServiceClient  # noqa: PLC0415 - heavy: only when a call is made
+
+    return _client(EndpointServiceClient, aiplatform_address(region))
+
+
+def metric_client() -> Any:
+    """A ``monitoring_v3.MetricServiceClient``."""
+    from google.cloud.monitoring_v3 import MetricServiceClient  # noqa: PLC0415 - heavy: only when a call is made
+
+    return _client(MetricServiceClient, monitoring_address())
+
+
+def _client(kind: Any, address: Address) -> Any:
+    from google.auth import exceptions as auth  # noqa: PLC0415 - heavy: only when a call is made
+
+    if address.plaintext:
+        import grpc  # noqa: PLC0415 - heavy: only when a call is made
+
+        # Loopback is never behind a proxy, and a proxy variable must not carry the traffic away.
+        channel = grpc.insecure_channel(address.target, options=[("grpc.enable_http_proxy", 0)])
+        return kind(transport=kind.get_transport_class("grpc")(channel=channel))
+    try:
+        return kind(client_options={"api_endpoint": address.target})
+    except auth.GoogleAuthError as error:
+        raise CloudError(
+            f"{kind.__name__}: no credentials ({_one_line(error)}); {FIXES['UNAUTHENTICATED']}", code="UNAUTHENTICATED"
+        ) from error
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """When to try again, and after how long: exponential backoff with full jitter. Pure.
+
+    Args:
+        attempts: calls in all.
+        first: seconds before the second attempt, at most.
+        factor: growth of each next delay.
+        ceiling: seconds that no delay exceeds.
+    """
+
+    attempts: int = 5
+    first: float = 0.5
+    factor: float = 2.0
+    ceiling: float = 15.0
+
+    def delay(self, attempt: int, code: str, jitter: float) -> float | None:
+        """Seconds to wait after attempt number ``attempt`` (from 1) failed with ``code``; None: give up.
+
+        Args:
+            attempt: how many calls have been made.
+            code: the gRPC code's name.
+            jitter: a number in [0, 1); the caller draws it, so that this stays pure.
+        """
+        if code not in TRANSIENT or attempt >= self.attempts:
+            return None
+        return jitter * min(self.ceiling, self.first * self.factor ** (attempt - 1))
+
+
+@dataclass(slots=True)
+class Caller:
+    """Makes calls: retries the transient failures, turns the others into ``CloudError``.
+
+    Args:
+        policy: when to try again.
+        sleep: waits; tests pass their own.
+        draw: gives the jitter.
+        timeout: seconds that one attempt may take.
+    """
+
+    policy: RetryPolicy = field(default_factory=RetryPolicy)
+    sleep: Callable[[float], None] = time.sleep
+    draw: Callable[[], float] = random.random
+    timeout: float = 30.0
+
+    def __call__(self, method: Callable[..., Any], request: Any, *, what: str, repeatable: bool = True) -> Any:
+        """Call a method of a Google client.
+
+        Args:
+            method: the bound method (``client.get_endpoint``).
+            request: its request message or dict.
+            what: call and resource, for the message: ``GetEndpoint projects/p/...``.
+            repeatable: False for a call that would do its work twice; it is tried once.
+
+        Raises:
+            CloudError: the API refused, or did not answer in all attempts.
+        """
+        from google.api_core import exceptions as api  # noqa: PLC0415 - heavy: only when a call is made
+        from google.auth import exceptions as auth  # noqa: PLC0415 - heavy: only when a call is made
+
+        attempt = 0
+        while True:
+            attempt += 1
+            try:
+                return method(request=request, retry=None, timeout=self.timeout)
+            except auth.GoogleAuthError as error:
+                raise CloudError(
+                    f"{what}: credentials were not accepted ({_one_line(error)}); {FIXES['UNAUTHENTICATED']}",
+                    code="UNAUTHENTICATED",
+                    transient=False,
+                ) from error
+            except api.GoogleAPICallError as error:
+                failure = cloud_error(what, code_of(error), _one_line(error.message), attempts=attempt)
+                delay = self.policy.delay(attempt, failure.code, self.draw()) if repeatable else None
+                if delay is None:
+                    raise failure from error
+            self.sleep(delay)
+
+
+def code_of(error: Any) -> str:
+    """The gRPC code's name of a ``google.api_core`` exception; ``UNKNOWN`` where it carries none."""
+    status = getattr(error, "grpc_status_code", None)
+    return str(status.name) if status is not None else "UNKNOWN"
+
+
+def cloud_error(what: str, code: str, message: str, *, attempts: int = 1) -> CloudError:
+    """One line for an API's refusal: which call, which resource, which code, what it said, and the fix."""
+    tried = f" after {attempts} attempts" if attempts > 1 else ""
+    fix = f"; {FIXES[code]}" if code in FIXES else ""
+    return CloudError(f"{what}: {code}{tried}: {message or 'no message'}{fix}", code=code, transient=code in TRANSIENT)
+
+
+def _one_line(value: object) -> str:
+    return " ".join(str(value).split())

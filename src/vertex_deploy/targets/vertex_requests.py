@@ -1,0 +1,168 @@
+"""From a spec to the messages that Vertex AI takes, without calling anything.
+
+Facts are from the ``aiplatform.v1`` discovery document: a model id is at most 63 of ``[a-z0-9_-]``, an endpoint id that
+starts with a digit has at most 9 digits, a deployed model id has 1 to 10 digits.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import TYPE_CHECKING, Any
+
+from vertex_deploy.errors import RolloutError
+
+if TYPE_CHECKING:
+    from vertex_deploy.release import Release
+    from vertex_deploy.spec.models import Spec
+
+OWNER_LABEL = "vertex-deploy"
+"""Label of the endpoints and models that belong to a spec; its value is the spec's name."""
+RELEASE_LABEL = "vertex-deploy-release"
+"""Label of a model version; its value is ``Release.hash``."""
+
+# The names that google-cloud-aiplatform's Endpoint.deploy gives to its autoscaling_target_* arguments.
+_AUTOSCALING = {
+    "cpu_utilization": "aiplatform.googleapis.com/prediction/online/cpu/utilization",
+    "gpu_duty_cycle": "aiplatform.googleapis.com/prediction/online/accelerator/duty_cycle",
+    "request_count_per_minute": "aiplatform.googleapis.com/prediction/online/request_count",
+}
+
+
+def parent(spec: Spec) -> str:
+    """projects/P/locations/L."""
+    return f"projects/{spec.gcp.project}/locations/{spec.gcp.region}"
+
+
+def model_id(spec: Spec) -> str:
+    """The model's id: the spec's name, so that every version of it lands under one model."""
+    return spec.name
+
+
+def model_name(spec: Spec) -> str:
+    """projects/P/locations/L/models/M."""
+    return f"{parent(spec)}/models/{model_id(spec)}"
+
+
+def endpoint_display_name(spec: Spec) -> str:
+    """The endpoint's display name."""
+    return spec.target.endpoint.name or spec.name
+
+
+def endpoint_id(spec: Spec) -> str:
+    """The id that a new endpoint gets: 9 digits of the spec's name, so that creating it twice is refused by the API."""
+    seed = f"{parent(spec)}/{endpoint_display_name(spec)}"
+    return str(100_000_000 + int(hashlib.sha256(seed.encode()).hexdigest(), 16) % 900_000_000)
+
+
+def endpoint_message(spec: Spec) -> Any:
+    """The ``Endpoint`` to create."""
+    from google.cloud import aiplatform_v1 as aip  # noqa: PLC0415 - heavy: only when a call is made
+
+    wanted = spec.target.endpoint
+    endpoint = aip.Endpoint(display_name=endpoint_display_name(spec), labels={OWNER_LABEL: spec.name})
+    if wanted.access == "dedicated":
+        endpoint.dedicated_endpoint_enabled = True
+    elif wanted.access == "psc":
+        endpoint.private_service_connect_config = aip.PrivateServiceConnectConfig(
+            enable_private_service_connect=True, project_allowlist=list(wanted.allow_projects)
+        )
+    elif wanted.access == "psa":
+        endpoint.network = wanted.network or ""
+    return endpoint
+
+
+def model_message(spec: Spec, release: Release) -> Any:
+    """The ``Model`` to upload."""
+    from google.cloud import aiplatform_v1 as aip  # noqa: PLC0415 - heavy: only when a call is made
+
+    container = spec.container
+    message = aip.ModelContainerSpec(
+        image_uri=release.image,
+        command=list(container.command),
+        args=list(container.args),
+        env=[aip.EnvVar(name=name, value=value) for name, value in container.env.items()],
+        ports=[aip.Port(container_port=container.port)],
+        predict_route=container.predict_route or "",
+        health_route=container.health_route or "",
+    )
+    if container.startup_timeout:
+        from google.protobuf.duration_pb2 import Duration  # noqa: PLC0415 - heavy: only when a call is made
+
+        message.deployment_timeout = Duration(seconds=int(container.startup_timeout))
+    built = f", commit {release.commit}" if release.commit else ""
+    return aip.Model(
+        display_name=spec.model.display_name or spec.name,
+        container_spec=message,
+        artifact_uri=release.artifact,
+        labels={**spec.model.labels, OWNER_LABEL: spec.name, RELEASE_LABEL: release.hash},
+        version_aliases=list(spec.model.aliases),
+        version_description=f"release {release.hash}{built}",
+    )
+
+
+def deployed_model_message(spec: Spec, *, model: str, deployed_id: str) -> Any:
+    """The ``DeployedModel`` to deploy.
+
+    Args:
+        spec: machine, replicas and identity.
+        model: projects/.../models/M@V.
+        deployed_id: the id that we choose.
+
+    Raises:
+        RolloutError: an autoscaling metric has no name in the API.
+    """
+    from google.cloud import aiplatform_v1 as aip  # noqa: PLC0415 - heavy: only when a call is made
+
+    target = spec.target
+    machine = aip.MachineSpec(machine_type=target.machine.type)
+    if target.machine.accelerator:
+        machine.accelerator_type = getattr(aip.AcceleratorType, target.machine.accelerator.api_type)
+        machine.accelerator_count = target.machine.accelerator.count
+    resources = aip.DedicatedResources(
+        machine_spec=machine,
+        min_replica_count=target.replicas.min,
+        max_replica_count=target.replicas.max,
+        autoscaling_metric_specs=[
+            aip.AutoscalingMetricSpec(metric_name=autoscaling_metric(name), target=int(value))
+            for name, value in target.replicas.scale_on.items()
+        ],
+        spot=target.machine.spot,
+    )
+    return aip.DeployedModel(
+        id=deployed_id,
+        model=model,
+        display_name=f"{spec.name}-{model.rpartition('@')[2]}",
+        dedicated_resources=resources,
+        service_account=target.service_account or "",
+    )
+
+
+def autoscaling_metric(name: str) -> str:
+    """The API's name of a ``scale_on`` key; full metric names pass.
+
+    Raises:
+        RolloutError: no such metric.
+    """
+    if "/" in name:
+        return name
+    if name not in _AUTOSCALING:
+        raise RolloutError(f"target.replicas.scale_on: unknown metric {name!r}; known are {', '.join(_AUTOSCALING)}")
+    return _AUTOSCALING[name]
+
+
+def deployed_id_for(rollout_id: str) -> str:
+    """The deployed model id of a rollout: 10 digits, so that deploying twice is refused by the API."""
+    return str(1_000_000_000 + int(hashlib.sha256(rollout_id.encode()).hexdigest(), 16) % 9_000_000_000)
+
+
+def split_reference(model: str, version: str) -> tuple[str, str]:
+    """Model name and version of what the API reports, which may or may not carry ``@version`` in the name."""
+    bare, _, attached = model.partition("@")
+    return bare, version or attached
+
+
+def matches_release(model: Any, release: Release) -> bool:
+    """Whether a model version is this release: by its label, or by its description if labels were edited."""
+    described = re.match(r"release ([0-9a-f]{12})\b", model.version_description or "")
+    return model.labels.get(RELEASE_LABEL) == release.hash or bool(described and described[1] == release.hash)
