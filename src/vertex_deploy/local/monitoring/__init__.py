@@ -1,1 +1,15 @@
-"""To be written."""
+"""Cloud Monitoring of Local Vertex: the metrics of real requests, kept and served as Cloud Monitoring serves them.
+
+Pure: ``values`` (points, distributions), ``catalogue`` (Vertex AI's metrics), ``filters`` (the filter language),
+``alignment`` and ``reduction`` (aggregation), ``query`` (the three put together), ``writes`` (what may be written).
+Drivers: ``recorder`` (requests to points), ``store`` (memory and sqlite), ``service`` (MetricService).
+
+Deliberately left out: alert policies, notification channels, groups, uptime checks, MQL and PromQL, organization and
+folder scopes, ALIGN_PERCENT_CHANGE. Asked for, they are refused with INVALID_ARGUMENT or UNIMPLEMENTED.
+"""
+
+from vertex_deploy.local.monitoring.recorder import MetricRecorder
+from vertex_deploy.local.monitoring.service import MetricService
+from vertex_deploy.local.monitoring.store import SeriesStore
+
+__all__ = ["MetricRecorder", "MetricService", "SeriesStore"]

@@ -1,0 +1,163 @@
+"""The filter language: what it accepts, what each filter selects, and that nothing unknown is ignored."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vertex_deploy.local.monitoring.filters import (
+    And,
+    Comparison,
+    FilterError,
+    Not,
+    Or,
+    Subject,
+    matches,
+    parse,
+    single_metric,
+)
+
+SUBJECT = Subject(
+    project="p",
+    metric_type="aiplatform.googleapis.com/prediction/online/response_count",
+    metric_labels={"response_code": "2xx", "deployed_model_id": "123", "say": 'a "b" \\c'},
+    resource_type="aiplatform.googleapis.com/Endpoint",
+    resource_labels={"endpoint_id": "77", "location": "us-central1"},
+)
+METRIC = 'metric.type = "aiplatform.googleapis.com/prediction/online/response_count"'
+
+
+@pytest.mark.parametrize(
+    ("text", "passes"),
+    [
+        (METRIC, True),
+        ('metric.type="other"', False),
+        ('metric.labels.response_code = "2xx"', True),
+        ('metric.label.response_code = "2xx"', True),
+        ("metric.labels.response_code = 2xx", True),
+        ('metric.labels.response_code != "5xx"', True),
+        ('metric.labels.response_code : "xx"', True),
+        ('metric.labels.response_code = starts_with("2")', True),
+        ('metric.labels.response_code = ends_with("2")', False),
+        ('metric.labels.response_code != ends_with("2")', True),
+        ('resource.labels.location = has_substring("central")', True),
+        ('resource.labels.location = monitoring.regex.full_match("us-.*[0-9]")', True),
+        ('resource.labels.location = monitoring.regex.full_match("us")', False),
+        ('metric.labels.deployed_model_id = one_of("1", "123")', True),
+        ('metric.labels.deployed_model_id = one_of("1")', False),
+        ("metric.labels.deployed_model_id > 100", True),
+        ("metric.labels.deployed_model_id <= 122.5", False),
+        ("metric.labels.response_code > 1", False),
+        ('metric.labels.absent = ""', True),
+        ('resource.type = "aiplatform.googleapis.com/Endpoint" AND resource.labels.endpoint_id = "77"', True),
+        ('resource.labels.endpoint_id = "77" resource.labels.location = "x"', False),
+        ('resource.labels.endpoint_id = "1" OR resource.labels.endpoint_id = "77"', True),
+        # AND binds closer: x OR (y AND z)
+        ('project = "p" OR project = "q" AND project = "r"', True),
+        ('(project = "p" OR project = "q") AND project = "r"', False),
+        ('NOT project = "p"', False),
+        ('-project = "q"', True),
+        ('NOT (project = "q" OR project = "r")', True),
+        ("project = 'p'", True),
+        (r'metric.labels.say = "a \"b\" \\c"', True),
+        ('project = "AND"', False),
+    ],
+)
+def test_a_filter_selects_as_documented(text: str, passes: bool) -> None:
+    assert matches(parse(text), SUBJECT) is passes
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ('group.id = "x"', "group.id"),
+        ('metadata.user_labels.a = "x"', "metadata.user_labels.a"),
+        ('select_slo_health("projects/p")', "select_slo_health"),
+        ('metric.label.x = monitoring.regex.partial_match("x")', "monitoring.regex.partial_match"),
+        ('metric.labels.x = monitoring.regex.full_match("(?=a)b")', "RE2"),
+        ('metric.labels.x = monitoring.regex.full_match("(a)\\\\1")', "RE2"),
+        ('metric.labels.x = monitoring.regex.full_match("(")', "not valid"),
+        ('metric.labels.x : starts_with("a")', '":"'),
+        ('metric.type > "a"', '">"'),
+        ('metric.labels.x > "a"', "needs a number"),
+        ('metric.labels.x = starts_with("a", "b")', "takes 1 argument"),
+        ('metric.type = "a', "position 14"),
+        ("metric.type =", "a value"),
+        ("metric.type", "an operator"),
+        ('(metric.type = "a"', '")"'),
+        ('metric.type = "a")', '")"'),
+        ('metric.type = "a" AND', "a comparison"),
+        ("metric.type = AND", "AND"),
+        ('resource = "x"', "resource"),
+        ("(" * 60 + 'project = "p"' + ")" * 60, "nests deeper"),
+        ('project = "' + "x" * 9000 + '"', "characters"),
+    ],
+)
+def test_what_cannot_be_evaluated_is_refused_by_name(text: str, named: str) -> None:
+    with pytest.raises(FilterError) as caught:
+        parse(text)
+    assert named in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "metric"),
+    [
+        ('metric.type = "a/b"', "a/b"),
+        ('resource.type = "r" AND (metric.type = "a/b" AND project = "p")', "a/b"),
+        ('metric.type = "a/b" AND metric.type = "a/c"', None),
+        ('metric.type = "a/b" OR metric.type = "a/c"', None),
+        ('NOT metric.type = "a/b"', None),
+        ('metric.type != "a/b"', None),
+        ('metric.type = starts_with("a/")', None),
+        ('metric.type = one_of("a/b")', "a/b"),
+        ('project = "p"', None),
+    ],
+)
+def test_a_metric_is_pinned_only_by_equality_under_and(text: str, metric: str | None) -> None:
+    assert single_metric(parse(text)) == metric
+
+
+def _text(node: object) -> str:
+    match node:
+        case Comparison(selector, op, _, values):
+            return f'{selector} {op} "{values[0]}"'
+        case Not(term):
+            return f"NOT ({_text(term)})"
+        case And(terms):
+            return " AND ".join(f"({_text(t)})" for t in terms)
+        case Or(terms):
+            return " OR ".join(f"({_text(t)})" for t in terms)
+    raise AssertionError(node)
+
+
+_leaf = st.builds(
+    lambda key, op, value: Comparison(key, op, "", (value,)),
+    st.sampled_from(["project", "metric.type", "metric.labels.a", "resource.labels.b"]),
+    st.sampled_from(["=", "!=", ":"]),
+    st.sampled_from(["p", "q", ""]),
+)
+_trees = st.recursive(
+    _leaf,
+    lambda inner: st.one_of(
+        st.builds(Not, inner),
+        st.lists(inner, min_size=2, max_size=3).map(lambda x: And(tuple(x))),
+        st.lists(inner, min_size=2, max_size=3).map(lambda x: Or(tuple(x))),
+    ),
+    max_leaves=6,
+)
+
+
+@given(_trees)
+def test_a_written_tree_reads_back_as_itself(tree: object) -> None:
+    assert parse(_text(tree)) == tree
+
+
+@given(st.text(max_size=60))
+def test_any_text_either_parses_or_is_refused(text: str) -> None:
+    try:
+        tree = parse(text)
+    except FilterError:
+        return
+    assert matches(tree, SUBJECT) in (True, False)
