@@ -1,1 +1,10 @@
-"""To be written."""
+"""Decides from measurements whether a canary passes: ``Judge(gates).update(interval) -> Verdict``.
+
+Pure: no clock, no I/O. ``judge`` combines, ``tails`` and ``means`` check, ``process`` and ``likelihood`` weigh,
+``intake`` says which measurements count, ``history`` reads recorded ones.
+"""
+
+from vertex_deploy.rollout.judge.judge import Judge, replay
+from vertex_deploy.rollout.judge.verdict import Outcome, Reading, Verdict, Window
+
+__all__ = ["Judge", "Outcome", "Reading", "Verdict", "Window", "replay"]

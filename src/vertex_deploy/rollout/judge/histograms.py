@@ -1,7 +1,7 @@
 """Latency histograms: adding, tails and quantiles. Pure; milliseconds.
 
-Inside a bucket latencies are taken as spread evenly, as Cloud Monitoring's percentile aligners do. What a bucket cannot tell
-is never guessed in the canary's disfavour: evidence counts only requests that are certainly above a limit.
+Inside a bucket latencies are taken as spread evenly, as Cloud Monitoring's percentile aligners do. What a bucket cannot
+tell is never guessed in the canary's disfavour: evidence counts only requests that are certainly above a limit.
 """
 
 from __future__ import annotations

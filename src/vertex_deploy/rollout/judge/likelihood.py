@@ -1,13 +1,14 @@
 """Likelihood ratios of one interval: the factors that an e-process multiplies.
 
-Counts only, log space, standard library only. Given the requests of both versions and the sum of bad ones, the canary's bad
-requests follow Fisher's noncentral hypergeometric distribution with the odds ratio canary/stable; whatever hits both
-versions alike (an incident, the time of day, a change of split between intervals) cancels. Against a fixed limit the
-canary's bad requests are binomial.
+Counts only, log space, standard library only. Given the requests of both versions and the sum of bad ones, the canary's
+bad requests follow Fisher's noncentral hypergeometric distribution with the odds ratio canary/stable; whatever hits
+both versions alike (an incident, the time of day, a change of split between intervals) cancels. Against a fixed limit
+the canary's bad requests are binomial.
 
-Sources: Fisher's noncentral hypergeometric distribution and the formula of its mode: A. Fog, "Calculation methods for
-Wallenius' and Fisher's noncentral hypergeometric distributions", Communications in Statistics 37(2), 2008. Both families
-have a monotone likelihood ratio, so a ratio of a larger to a smaller parameter has mean at most 1 for every smaller one.
+Sources: the mode is that of J. Liao, O. Rosen, "Fast and stable algorithms for computing and sampling from the
+noncentral hypergeometric distribution", The American Statistician 55(4), 2001. Both families have a monotone
+likelihood ratio: the ratio of a larger parameter to a smaller one has mean at most 1 under every parameter that is
+smaller still.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ def log_normaliser(canary: int, stable: int, bad: int, odds: float) -> float:
 def hypergeometric_log_ratios(
     *, canary: int, canary_bad: int, stable: int, stable_bad: int, null: float, alternatives: Sequence[float]
 ) -> tuple[float, ...]:
-    """Log likelihood ratio of each odds ratio in ``alternatives`` against ``null``, given both versions' requests and all bad.
+    """Log likelihood ratio of each odds ratio in ``alternatives`` against ``null``, given the table's margins.
 
     Args:
         canary: requests of the canary.

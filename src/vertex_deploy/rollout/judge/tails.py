@@ -1,0 +1,365 @@
+"""Checks on shares of bad requests: errors, or requests slower than a latency.
+
+"p95 at most 500 ms" says that at most 5% of the requests take longer, so latency percentiles and error rates are
+judged by the same two processes: a binomial one against a limit, and a hypergeometric one against stable.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from math import ceil, exp, log
+from typing import TYPE_CHECKING
+
+from vertex_deploy.rollout.judge import histograms
+from vertex_deploy.rollout.judge.checks import SHOWN, Check, Finding, Look
+from vertex_deploy.rollout.judge.likelihood import (
+    binomial_log_ratios,
+    hypergeometric_log_ratios,
+    log_sum,
+    with_odds,
+)
+from vertex_deploy.rollout.judge.process import Process
+from vertex_deploy.rollout.judge.verdict import Kind, Outcome
+from vertex_deploy.spec.gates import Evidence
+
+if TYPE_CHECKING:
+    from vertex_deploy.metrics.types import Histogram, VersionSample
+    from vertex_deploy.rollout.judge.checks import Total
+    from vertex_deploy.rollout.judge.intake import Placed
+
+# How much worse than accepted the canary is supposed to be, as factors of odds; evidence is the mean over them.
+WORSE = (1.3, 1.7, 2.5, 4.0, 8.0, 20.0)
+# How much better than the regression that must be ruled out.
+BETTER = (1 / 2, 1 / 4, 1 / 16)
+# Weight of the past in stable's recent behaviour, per interval.
+MEMORY = 0.8
+# Where neither version has errors there is nothing to compare: then a canary surely below this rate passes.
+NEGLIGIBLE_ERRORS = 0.01
+# Evidence this far against the canary holds a relative check back even if the window looks fine.
+LEANING = 3.0
+_CLOSE_TO_ONE = 0.99
+
+
+@dataclass
+class Absolute(Check):
+    """The canary's share of bad requests against a limit.
+
+    Fails when the binomial e-process proves the canary over the limit. Intervals in which stable is over it too, or
+    lately was, are no evidence (unless ``if_stable_too: fail``). For error rates without a margin of their own, a
+    canary that is over the limit fails as well when it is proved worse than stable, which works while stable hovers
+    at the limit.
+    """
+
+    bake: bool = False
+
+    def __post_init__(self) -> None:
+        limit = self.gate.max or 0.0
+        self._evidence = self.gate.evidence or Evidence()
+        quantile = self.gate.quantile
+        self._share = limit if quantile is None else 1 - quantile
+        self._limit_ms = limit * 1000
+        self._hold = self.gate.if_stable_too == "hold"
+        self._against = Process(len(WORSE), self.needed)
+        compares = quantile is None and self.gate.factor is None and self._hold
+        self._versus = Process(len(WORSE), self.needed) if compares else None
+        self._recent = (0.0, 0.0)
+        self._whole = (0, 0)
+        self._proved = ""
+
+    def new_step(self) -> None:
+        """Forget the window, invest anew."""
+        super().new_step()
+        self._against.new_step()
+        if self._versus:
+            self._versus.new_step()
+
+    def weigh(self, placed: Placed) -> None:
+        """One binomial factor, and one hypergeometric one where stable is compared with."""
+        canary, stable = placed.interval.canary, placed.interval.stable
+        if canary is None:
+            return
+        requests, bad = self._certain(canary)
+        self._whole = (self._whole[0] + requests, self._whole[1] + bad)
+        if not self._stable_over(stable):
+            alternatives = [with_odds(self._share, factor) for factor in WORSE]
+            ratios = binomial_log_ratios(requests=requests, bad=bad, null=self._share, alternatives=alternatives)
+            self._against.multiply(ratios, self._evidence.overdispersion)
+        if self._versus and stable and placed.one_split:
+            _compare(self._versus, canary, stable, self._evidence)
+        if self._against.crossed:
+            self._proved = "the evidence counts only minutes in which stable was within it"
+        elif self._versus and self._versus.crossed and (self._over(self.canary) or self._over_whole()):
+            self._proved = "it is over the limit and proved worse than stable"
+
+    def _certain(self, sample: VersionSample) -> tuple[int, int]:
+        if self.gate.quantile is None:
+            return sample.requests, sample.errors
+        if sample.latency_ms is None:
+            return 0, 0
+        return sample.latency_ms.total, histograms.certainly_above(sample.latency_ms, self._limit_ms)
+
+    def _stable_over(self, stable: VersionSample | None) -> bool:
+        if not self._hold or self.bake:
+            return False
+        requests, bad = self._certain(stable) if stable else (0, 0)
+        self._recent = (self._recent[0] * MEMORY + requests, self._recent[1] * MEMORY + bad)
+        if not self._recent[0] or (stable is not None and not requests):
+            return False
+        # One more bad request than seen: with little traffic, stable is not known to be within the limit.
+        return bad > self._share * requests or self._recent[1] + 1 > self._share * self._recent[0]
+
+    def _bad(self, total: Total) -> tuple[int, float]:
+        """Requests and bad ones of a window, a bucket that holds the limit divided evenly."""
+        if self.gate.quantile is None:
+            return total.requests, float(total.errors)
+        if total.latency is None:
+            return 0, 0.0
+        return total.latency.total, histograms.above(total.latency, self._limit_ms)
+
+    def _over(self, total: Total) -> bool:
+        requests, bad = self._bad(total)
+        return bad > self._share * requests * (1 + 1e-9)
+
+    def _over_whole(self) -> bool:
+        return self._whole[1] > self._share * self._whole[0]
+
+    def _value(self, total: Total) -> float | None:
+        if self.gate.quantile is None:
+            return total.errors / total.requests if total.requests else None
+        return histograms.quantile(total.latency, self.gate.quantile) if total.latency else None
+
+    def _shown(self) -> bool:
+        """Whether ``detect`` times the limit's odds are ruled out by the window."""
+        requests, bad = self._bad(self.canary)
+        null = with_odds(self._share, self._evidence.detect)
+        return _ruled_out(requests, ceil(bad), null, self._evidence.overdispersion) >= log(SHOWN)
+
+    def assess(self, look: Look) -> Finding:
+        """Proof, then the window's value against the limit, then whether a real regression would have shown."""
+        value, stable = self._value(self.canary), self._value(self.stable)
+        limit = self._share if self.gate.quantile is None else self._limit_ms
+        unit, metric = self.unit, self.gate.metric
+        said = f"{metric} of the canary is {show(value, unit)} over {self.canary.requests} requests"
+        of = f"the limit of {show(limit, unit)}"
+
+        def found(outcome: Outcome, text: str) -> Finding:
+            return Finding(outcome, text, value, limit, stable)
+
+        odds = f"{exp(min(self.log_evidence(), 27.0)):.3g}:1 of {self.needed:.3g}:1"
+        if self._proved:
+            return found(Outcome.FAIL, f"{said}; {of} is broken for sure (evidence {odds} needed): {self._proved}")
+        if self._over(self.canary):
+            if self._hold and not look.bake and self.stable.requests and self._over(self.stable):
+                return found(
+                    Outcome.CONTINUE,
+                    f"{said}, over {of}, but so is stable's {show(stable, unit)}: not held against the canary",
+                )
+            return found(Outcome.CONTINUE, f"{said}, over {of}, but that is not proved yet (evidence {odds})")
+        if not self._shown():
+            worse = show(with_odds(self._share, self._evidence.detect), "share")
+            what = (
+                f"{worse} of errors" if self.gate.quantile is None else f"{worse} of requests above {show(limit, unit)}"
+            )
+            return found(Outcome.INSUFFICIENT, f"{said}, within {of}, but too few to rule out {what}")
+        return found(Outcome.PASS, f"{said}, within {of}")
+
+    def log_evidence(self) -> float:
+        """The stronger of the two processes."""
+        both = [self._against.log_value]
+        if self._versus:
+            both.append(self._versus.log_value)
+        return max(both)
+
+
+@dataclass
+class Relative(Check):
+    """The canary's share of bad requests against stable's over the same minutes.
+
+    For error rates bad is an error. For latencies it is a request slower than a cut: the bucket bound nearest to
+    stable's own quantile of the intervals before. The accepted odds are those that a stable slowed by the margin
+    would show.
+    """
+
+    kind: Kind = field(default="relative")
+
+    def __post_init__(self) -> None:
+        self._evidence = self.gate.evidence or Evidence()
+        # An improvement is a claim: it must be shown. That nothing got worse need only be shown up to ``detect``.
+        self._detect = 1.0 if self.gate.better_than_stable is not None else self._evidence.detect
+        self._against = Process(len(WORSE), self.needed)
+        self._for = Process(len(BETTER), SHOWN, all_at_once=True)
+        self._past: tuple[tuple[float, ...], tuple[float, ...]] | None = None
+
+    def new_step(self) -> None:
+        """Forget the window, invest anew; what must be shown must be shown again."""
+        super().new_step()
+        self._against.new_step()
+        self._for.restart()
+
+    def weigh(self, placed: Placed) -> None:
+        """One hypergeometric factor against the canary, and one for it."""
+        canary, stable = placed.interval.canary, placed.interval.stable
+        if canary is None or stable is None:
+            return
+        table = self._latency_table(canary, stable) if self.gate.quantile else self._error_table(canary, stable)
+        if table is None:
+            return
+        requests, bad, stable_requests, stable_bad, odds = table
+        counts = {
+            "canary": requests,
+            "canary_bad": bad,
+            "stable": stable_requests,
+            "stable_bad": stable_bad,
+        }
+        spread = self._evidence.overdispersion
+        worse = [odds * factor for factor in WORSE]
+        self._against.multiply(hypergeometric_log_ratios(**counts, null=odds, alternatives=worse), spread)
+        if placed.in_window:
+            bound = odds * self._detect
+            better = [bound * factor for factor in BETTER]
+            self._for.multiply(hypergeometric_log_ratios(**counts, null=bound, alternatives=better), spread)
+
+    def _error_table(self, canary: VersionSample, stable: VersionSample) -> tuple[int, int, int, int, float]:
+        both = canary.requests + stable.requests
+        share = (canary.errors + stable.errors) / both if both else 0.0
+        odds = self._evidence.odds if self.gate.factor is None else _odds_of(share, self.gate.factor)
+        return canary.requests, canary.errors, stable.requests, stable.errors, odds
+
+    def _latency_table(self, canary: VersionSample, stable: VersionSample) -> tuple[int, int, int, int, float] | None:
+        if canary.latency_ms is None or stable.latency_ms is None or self.gate.quantile is None:
+            return None
+        one, other = histograms.common(canary.latency_ms, stable.latency_ms)
+        if self._past is None or self._past[0] != other.bounds:
+            # No past: the cut of both together, which under equal latencies is as good as a fixed one.
+            pooled = histograms.add(one, other)
+            past = tuple(float(count) for count in pooled.counts) if pooled else ()
+        else:
+            past = self._past[1]
+        self._remember(other)
+        limit = histograms.cut(other.bounds, past, 1 - self.gate.quantile)
+        if limit is None:
+            return None
+        odds = (
+            self._evidence.odds if self.gate.factor is None else _tail_odds(other.bounds, past, limit, self.gate.factor)
+        )
+        return (
+            one.total,
+            histograms.certainly_above(one, limit),
+            other.total,
+            histograms.certainly_above(other, limit),
+            odds,
+        )
+
+    def _remember(self, stable: Histogram) -> None:
+        if not stable.total:
+            return
+        old = self._past[1] if self._past and self._past[0] == stable.bounds else (0.0,) * len(stable.counts)
+        mixed = tuple(MEMORY * a + b for a, b in zip(old, stable.counts, strict=True))
+        self._past = (stable.bounds, mixed)
+
+    def _values(self) -> tuple[float | None, float | None]:
+        if self.gate.quantile is None:
+            one = self.canary.errors / self.canary.requests if self.canary.requests else None
+            return one, self.stable.errors / self.stable.requests if self.stable.requests else None
+        if self.canary.latency is None or self.stable.latency is None:
+            return None, None
+        one_h, other_h = histograms.common(self.canary.latency, self.stable.latency)
+        return histograms.quantile(one_h, self.gate.quantile), histograms.quantile(other_h, self.gate.quantile)
+
+    def assess(self, look: Look) -> Finding:  # noqa: ARG002 - the same at every look
+        """Proof, then whether the evidence leans against the canary, then whether a regression is ruled out."""
+        value, stable = self._values()
+        factor = self._evidence.odds if self.gate.factor is None else self.gate.factor
+        limit = None if stable is None else stable * factor
+        unit, evidence = self.unit, exp(min(self.log_evidence(), 27.0))
+        said = (
+            f"{self.gate.metric} of the canary is {show(value, unit)}, stable's {show(stable, unit)}"
+            f" (at most {factor:.4g} times that is accepted)"
+        )
+        odds = f"evidence {evidence:.3g}:1 of {self.needed:.3g}:1 needed"
+
+        def found(outcome: Outcome, text: str) -> Finding:
+            return Finding(outcome, text, value, limit, stable)
+
+        if self._against.crossed:
+            return found(Outcome.FAIL, f"{said}; the canary is worse for sure ({odds})")
+        over = value is not None and limit is not None and value > limit
+        if evidence > LEANING or (over and evidence > 1):
+            return found(Outcome.CONTINUE, f"{said}; it looks worse, but that is not proved yet ({odds})")
+        if not self._shown():
+            times = self._detect * factor
+            return found(
+                Outcome.INSUFFICIENT, f"{said}; too little to rule out {times:.3g} times the odds of a bad request"
+            )
+        return found(Outcome.PASS, f"{said}; nothing speaks against it ({odds})")
+
+    def _shown(self) -> bool:
+        if self.gate.quantile is not None:
+            return self._for.log_value >= log(SHOWN)
+        # Two ways to pass, so each must be twice as sure.
+        spread = self._evidence.overdispersion
+        fine = _ruled_out(self.canary.requests, self.canary.errors, NEGLIGIBLE_ERRORS, spread) >= log(2 * SHOWN)
+        return self._for.log_value >= log(2 * SHOWN) or (fine and self.gate.better_than_stable is None)
+
+    def log_evidence(self) -> float:
+        """Of the process against the canary."""
+        return self._against.log_value
+
+
+def _compare(process: Process, canary: VersionSample, stable: VersionSample, evidence: Evidence) -> None:
+    worse = [evidence.odds * factor for factor in WORSE]
+    ratios = hypergeometric_log_ratios(
+        canary=canary.requests,
+        canary_bad=canary.errors,
+        stable=stable.requests,
+        stable_bad=stable.errors,
+        null=evidence.odds,
+        alternatives=worse,
+    )
+    process.multiply(ratios, evidence.overdispersion)
+
+
+def _ruled_out(requests: int, bad: int, null: float, overdispersion: float) -> float:
+    """Log e-value for a share of bad requests below ``null``."""
+    alternatives = [with_odds(null, factor) for factor in BETTER]
+    ratios = binomial_log_ratios(requests=requests, bad=bad, null=null, alternatives=alternatives)
+    return log_sum([ratio / overdispersion for ratio in ratios]) - log(len(ratios))
+
+
+def _odds_of(share: float, factor: float) -> float:
+    """Odds ratio of a rate ``factor`` times ``share`` against ``share``."""
+    share = min(share, _CLOSE_TO_ONE, _CLOSE_TO_ONE / factor)
+    return factor * (1 - share) / (1 - factor * share)
+
+
+def _tail_odds(bounds: tuple[float, ...], counts: tuple[float, ...], limit: float, factor: float) -> float:
+    """Odds ratio of exceeding ``limit`` that latencies ``factor`` times as long show against the given ones."""
+    total, index = sum(counts), bounds.index(limit)
+    above = sum(counts[index + 1 :])
+    moved, target = above, limit / factor
+    if factor >= 1:
+        while index >= 0:
+            low = bounds[index - 1] if index else min(0.0, bounds[0])
+            moved += counts[index] * (bounds[index] - max(low, target)) / (bounds[index] - low)
+            if low <= target:
+                break
+            index -= 1
+    else:
+        index += 1
+        while index < len(bounds):
+            low = bounds[index - 1]
+            moved -= counts[index] * (min(bounds[index], target) - low) / (bounds[index] - low)
+            if bounds[index] >= target:
+                break
+            index += 1
+    share, shifted = (min(max(part / total, 1e-9), 1 - 1e-9) for part in (above, moved))
+    return shifted / (1 - shifted) * (1 - share) / share
+
+
+def show(value: float | None, unit: str) -> str:
+    """A number with its unit, for a sentence."""
+    if value is None:
+        return "unknown"
+    if unit == "share":
+        return f"{value * 100:.3g}%"
+    return f"{value:.4g} ms" if unit == "ms" else f"{value:.4g}"
