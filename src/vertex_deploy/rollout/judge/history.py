@@ -1,0 +1,288 @@
+"""Recorded histories: a JSON list of intervals, read with errors that name the line, written back, and replayed.
+
+One element::
+
+    {
+        "end": "2026-11-21T10:01:00Z",
+        "seconds": 60,
+        "stable": {"requests": 540, "errors": 1, "latency_ms": {"bounds": [100, 200], "counts": [400, 130, 10]}},
+        "canary": {"requests": 60, "errors": 0, "gauges": {"rating": 4.2}},
+    }
+
+``null`` for a version says that it was not measured. Optional: ``"step": "10%"`` (a new name begins a step with this
+interval) and ``"bake": true`` (stable has no traffic any more). Negative counts are read: the judge takes them for a
+counter that was reset. It leaves out other formats and streaming.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import math
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vertex_deploy.errors import UsageError
+from vertex_deploy.metrics.types import Histogram, Interval, VersionSample
+from vertex_deploy.rollout.judge.intake import start_of
+from vertex_deploy.rollout.judge.judge import Judge
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from vertex_deploy.rollout.judge.verdict import Verdict
+    from vertex_deploy.spec.gates import Gate
+
+_ENTRY = ("end", "seconds", "stable", "canary", "step", "bake")
+_SAMPLE = ("requests", "errors", "latency_ms", "gauges")
+_HISTOGRAM = ("bounds", "counts")
+# More would hide the first, which is where reading starts.
+_MOST_PROBLEMS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An interval with the step that it was recorded in.
+
+    Args:
+        interval: what was measured.
+        step: name of the step; None: the same as before.
+        bake: all traffic was the canary's.
+    """
+
+    interval: Interval
+    step: str | None = None
+    bake: bool = False
+
+
+class _Problem(Exception):  # noqa: N818 - never leaves this module
+    def __init__(self, path: tuple[str, ...], what: str) -> None:
+        super().__init__(what)
+        self.path = path
+
+
+def run_history(path: str | Path, gates: Sequence[Gate], *, alpha: float = 0.05) -> list[Verdict]:
+    """The verdict after each interval of a recorded history.
+
+    Args:
+        path: the file.
+        gates: as in the spec.
+        alpha: chance of ever failing a good canary.
+
+    Raises:
+        UsageError: the file is not there or not a history; every problem with its line.
+    """
+    return replay_entries(read_history(path), gates, alpha=alpha)
+
+
+def replay_entries(entries: Sequence[Entry], gates: Sequence[Gate], *, alpha: float = 0.05) -> list[Verdict]:
+    """The verdict after each entry; a new step name begins a step, ``bake`` the bake."""
+    judge, step, baking, verdicts = Judge(gates, alpha=alpha), None, False, []
+    for entry in entries:
+        if entry.bake and not baking:
+            judge.begin_bake(start_of(entry.interval))
+            baking = True
+        elif entry.step is not None and entry.step != step and not baking:
+            judge.begin_step(entry.step, start_of(entry.interval))
+        step = entry.step if entry.step is not None else step
+        verdicts.append(judge.update(entry.interval))
+    return verdicts
+
+
+def read_history(path: str | Path) -> list[Entry]:
+    """Read a recorded history.
+
+    Raises:
+        UsageError: see ``run_history``.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise UsageError(f"{path}: cannot be read: {reason}; give a JSON list of intervals") from None
+    return parse_history(text, str(path))
+
+
+def parse_history(text: str, name: str = "history") -> list[Entry]:
+    """Read a history from text.
+
+    Args:
+        text: JSON.
+        name: what to call it in errors.
+
+    Raises:
+        UsageError: see ``run_history``.
+    """
+    entries: list[Entry] = []
+    problems: list[str] = []
+    for position, value in _elements(text, name):
+        try:
+            entries.append(_entry(value))
+        except _Problem as problem:
+            line = _line_of(text, position, problem.path)
+            where = ".".join(problem.path) or "interval"
+            problems.append(f"{name}:{line}: {where}: {problem}")
+    if problems:
+        more = len(problems) - _MOST_PROBLEMS
+        shown = problems[:_MOST_PROBLEMS] + ([f"{name}: and {more} problems more"] if more > 0 else [])
+        raise UsageError("\n".join(shown))
+    return entries
+
+
+def entry_to_json(entry: Entry) -> dict[str, Any]:
+    """What ``parse_history`` reads back."""
+    interval = entry.interval
+    data: dict[str, Any] = {"end": interval.end.isoformat(), "seconds": interval.seconds}
+    for version in ("stable", "canary"):
+        sample: VersionSample | None = getattr(interval, version)
+        data[version] = None if sample is None else _sample_to_json(sample)
+    if entry.step is not None:
+        data["step"] = entry.step
+    if entry.bake:
+        data["bake"] = True
+    return data
+
+
+def _sample_to_json(sample: VersionSample) -> dict[str, Any]:
+    data: dict[str, Any] = {"requests": sample.requests, "errors": sample.errors}
+    if sample.latency_ms is not None:
+        data["latency_ms"] = {"bounds": list(sample.latency_ms.bounds), "counts": list(sample.latency_ms.counts)}
+    if sample.gauges:
+        data["gauges"] = dict(sample.gauges)
+    return data
+
+
+def _elements(text: str, name: str) -> list[tuple[int, Any]]:
+    """Each element of the list with its position, so that an error can name a line."""
+
+    def refuse(constant: str) -> float:
+        raise ValueError(f"{constant} is not a number")
+
+    decoder = json.JSONDecoder(parse_constant=refuse)
+    position, found = _skip(text, 0), []
+
+    def line() -> int:
+        return text.count("\n", 0, position) + 1
+
+    if text[position : position + 1] != "[":
+        raise UsageError(f"{name}:{line()}: a history is a JSON list of intervals; it must begin with [")
+    position = _skip(text, position + 1)
+    try:
+        while text[position : position + 1] != "]":
+            value, end = decoder.raw_decode(text, position)
+            found.append((position, value))
+            position = _skip(text, end)
+            if text[position : position + 1] == ",":
+                position = _skip(text, position + 1)
+            elif text[position : position + 1] != "]":
+                raise UsageError(f"{name}:{line()}: intervals are separated by a comma, and the list ends with ]")
+    except json.JSONDecodeError as error:
+        raise UsageError(f"{name}:{error.lineno}: not JSON: {error.msg.lower()} (column {error.colno})") from None
+    except ValueError as error:
+        raise UsageError(f"{name}:{line()}: {error}; leave out what was not measured") from None
+    position = _skip(text, position + 1)
+    if position < len(text):
+        raise UsageError(f"{name}:{line()}: there is more after the list's end; a history is one JSON list")
+    return found
+
+
+def _skip(text: str, position: int) -> int:
+    while position < len(text) and text[position] in " \t\r\n\ufeff":
+        position += 1
+    return position
+
+
+def _line_of(text: str, position: int, path: tuple[str, ...]) -> int:
+    for key in path:
+        inside = text.find(json.dumps(key), position)
+        if inside < 0:
+            break
+        position = inside
+    return text.count("\n", 0, position) + 1
+
+
+def _entry(value: Any) -> Entry:
+    data = _object(value, (), _ENTRY, ("end", "seconds"))
+    end = _moment(data["end"])
+    seconds = _number(data["seconds"], ("seconds",))
+    if seconds <= 0:
+        raise _Problem(("seconds",), f"an interval lasts more than 0 seconds, not {seconds:g}")
+    step, bake = data.get("step"), data.get("bake", False)
+    if step is not None and not isinstance(step, str):
+        raise _Problem(("step",), 'the name of a step is text, such as "10%"')
+    if not isinstance(bake, bool):
+        raise _Problem(("bake",), "bake is true or false")
+    interval = Interval(end, seconds, _sample(data.get("stable"), "stable"), _sample(data.get("canary"), "canary"))
+    return Entry(interval, step, bake)
+
+
+def _moment(value: Any) -> datetime:
+    try:
+        moment = datetime.fromisoformat(value)
+    except (TypeError, ValueError):
+        raise _Problem(("end",), f"{value!r} is not a time; write RFC 3339, such as 2026-11-21T10:01:00Z") from None
+    if moment.tzinfo is None:
+        raise _Problem(("end",), f"{value!r} has no time zone; add Z or an offset")
+    return moment.astimezone(UTC)
+
+
+def _sample(value: Any, version: str) -> VersionSample | None:
+    if value is None:
+        return None
+    data = _object(value, (version,), _SAMPLE, ("requests", "errors"))
+    gauges = data.get("gauges", {})
+    if not isinstance(gauges, dict):
+        raise _Problem((version, "gauges"), "gauges is an object of numbers by name")
+    return VersionSample(
+        requests=_count(data["requests"], (version, "requests")),
+        errors=_count(data["errors"], (version, "errors")),
+        latency_ms=_histogram(data.get("latency_ms"), (version, "latency_ms")),
+        gauges={name: _number(number, (version, "gauges", name)) for name, number in gauges.items()},
+    )
+
+
+def _histogram(value: Any, path: tuple[str, ...]) -> Histogram | None:
+    if value is None:
+        return None
+    data = _object(value, path, _HISTOGRAM, _HISTOGRAM)
+    for key in _HISTOGRAM:
+        if not isinstance(data[key], list):
+            raise _Problem((*path, key), f"{key} is a list of numbers")
+    try:
+        return Histogram(
+            tuple(_number(bound, (*path, "bounds")) for bound in data["bounds"]),
+            tuple(_count(count, (*path, "counts")) for count in data["counts"]),
+        )
+    except ValueError as error:
+        raise _Problem((*path, "counts"), str(error)) from None
+
+
+def _object(value: Any, path: tuple[str, ...], allowed: Sequence[str], needed: Sequence[str]) -> Mapping[str, Any]:
+    if not isinstance(value, dict):
+        raise _Problem(path, f"an object with {', '.join(allowed)} belongs here, not {type(value).__name__}")
+    for key in value:
+        if key not in allowed:
+            near = difflib.get_close_matches(key, allowed, n=1)
+            hint = f"did you mean {near[0]}? " if near else ""
+            raise _Problem((*path, key), f"unknown key; {hint}(allowed: {', '.join(allowed)})")
+    for key in needed:
+        if key not in value:
+            raise _Problem(path, f"{key} is missing; what was not measured is null as a whole")
+    return value
+
+
+def _number(value: Any, path: tuple[str, ...]) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise _Problem(path, f"{value!r} is not a number")
+    return float(value)
+
+
+def _count(value: Any, path: tuple[str, ...]) -> int:
+    # Google's JSON writes 64-bit integers as text.
+    if isinstance(value, str) and value.removeprefix("-").isdecimal():
+        return int(value)
+    if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value):
+        raise _Problem(path, f"{value!r} is not a whole number of requests")
+    return int(value)
