@@ -1,10 +1,14 @@
-"""The root command and the one place where an error becomes a line on stderr and an exit code."""
+"""The root command and the one place where an error becomes a line on stderr and an exit code.
+
+Left out: any work. A command's module is imported when the command is called, not before, so that help is instant.
+"""
 
 from __future__ import annotations
 
 import importlib
 import os
 import sys
+import traceback
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
@@ -12,13 +16,12 @@ import typer.core
 import typer.main
 
 from vertex_deploy import __version__
-from vertex_deploy.errors import ExitCode, VertexDeployError
+from vertex_deploy.errors import ExitCode, UsageError, VertexDeployError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-# Command -> (module, attribute, one-line help). A module is imported only when its command is used: the help of the
-# root lists these lines without importing any.
+# Command -> (module, attribute, one-line help).
 COMMANDS: Mapping[str, tuple[str, str, str]] = {
     "check": ("vertex_deploy.cli.spec", "check", "Check deploy.yaml and say what is wrong, with file and line."),
     "schema": ("vertex_deploy.cli.spec", "schema", "Print the JSON Schema of deploy.yaml."),
@@ -26,34 +29,54 @@ COMMANDS: Mapping[str, tuple[str, str, str]] = {
     "rollout": ("vertex_deploy.cli.rollout", "app", "Shift traffic to a new model version, step by step."),
 }
 
+EXTRAS = ("local",)
+"""Commands whose module needs the extra of the same name."""
+
+INTERRUPTED = 130
+"""What a shell reports for a process ended by SIGINT."""
+
+EXAMPLE = "vertex-deploy check && vertex-deploy rollout start --env local"
+
 
 class LazyGroup(typer.core.TyperGroup):
-    """A group that imports a command's module only when that command is called."""
+    """A group of stand-ins that carry a name and a line of help; resolving one imports the command behind it.
 
-    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002 - the signature is typer's
-        """Names in the order of ``COMMANDS``."""
-        return list(COMMANDS)
+    Help and completion of the root list the stand-ins, as ``commands`` of any group. Only ``resolve_command`` leads
+    on: it is what both calling a command and completing its options go through.
+    """
 
-    def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """The real command if it is being called, a stand-in with its help line if the root's help is printed."""
-        if cmd_name not in COMMANDS:
-            return None
-        module, attribute, summary = COMMANDS[cmd_name]
-        called = cmd_name in sys.argv[1:] or "_VERTEX_DEPLOY_COMPLETE" in os.environ or ctx.resilient_parsing
-        if not called:
-            return typer.core.TyperCommand(cmd_name, help=summary)
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        for name, (_, _, summary) in COMMANDS.items():
+            self.add_command(typer.core.TyperCommand(name, help=summary))
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
+        """The real command; an unknown name fails as in any group, with the nearest one."""
+        name, stand_in, rest = super().resolve_command(ctx, args)
+        return name, stand_in if name is None else _real_command(name), rest
+
+    def format_epilog(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002 - the signature is typer's
+        """The example on a line of its own: wrapped, it could not be pasted."""
+        formatter.write(f"\nExample:\n  {EXAMPLE}\n")
+
+
+def _real_command(name: str) -> Any:
+    module, attribute, summary = COMMANDS[name]
+    try:
         found = getattr(importlib.import_module(module), attribute)
-        app = found if isinstance(found, typer.Typer) else _single(cmd_name, found)
-        command = typer.main.get_command(app)
-        command.name = cmd_name
-        command.help = command.help or summary
-        return command
-
-
-def _single(name: str, function: Any) -> typer.Typer:
-    app = typer.Typer(add_completion=False, rich_markup_mode=None)
-    app.command(name)(function)
-    return app
+    except ModuleNotFoundError as error:
+        if str(error.name).startswith("vertex_deploy"):
+            raise
+        fix = f"pip install 'vertex-deploy[{name}]'" if name in EXTRAS else "install vertex-deploy again"
+        raise UsageError(f"vertex-deploy {name} needs {error.name}, which is not installed; {fix}") from error
+    if not isinstance(found, typer.Typer):
+        single = typer.Typer(add_completion=False, rich_markup_mode=None)
+        single.command(name)(found)
+        found = single
+    command = typer.main.get_command(found)
+    command.name = name
+    command.help = command.help or summary
+    return command
 
 
 app = typer.Typer(
@@ -63,7 +86,6 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Example: vertex-deploy check deploy.yaml && vertex-deploy rollout start deploy.yaml",
 )
 
 
@@ -77,32 +99,57 @@ def _version(value: bool) -> None:
 def root(
     ctx: typer.Context,
     *,
-    debug: Annotated[bool, typer.Option("--debug", help="Show a traceback when something goes wrong.")] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", envvar="VERTEX_DEPLOY_DEBUG", help="Show a traceback when something goes wrong.")
+    ] = False,
     version: Annotated[  # noqa: ARG001 - handled by its callback
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
     """Deploy models to Vertex AI from one deploy.yaml, and rehearse it on this machine."""
-    ctx.obj = {"debug": debug}
+    ctx.obj["debug"] = debug
 
 
 def main() -> NoReturn:
     """Run the command line; never returns.
 
-    Every ``VertexDeployError`` ends here as ``error: ...`` on stderr and its class's exit code.
+    Every ``VertexDeployError`` ends here as ``error: ...`` on stderr and its class's exit code; so does a wrong
+    command line (exit code 2). Anything else is a bug and keeps its traceback.
     """
+    settings: dict[str, Any] = {"debug": False}
     try:
-        code = app(standalone_mode=False)
+        code = app(standalone_mode=False, obj=settings)
+        sys.stdout.flush()
     except VertexDeployError as error:
-        if "--debug" in sys.argv:
-            raise
-        for line in str(error).splitlines() or [type(error).__name__]:
-            sys.stderr.write(f"error: {line}\n")
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        sys.exit(130)
+        if settings["debug"]:
+            traceback.print_exc()
+        _fail(str(error).splitlines() or [type(error).__name__], error.exit_code)
+    except typer.TyperException as error:
+        _usage(error)
+    except (KeyboardInterrupt, typer.Abort):
+        sys.exit(INTERRUPTED)
     except BrokenPipeError:
         # The reader went away (`| head`): not our error, and nothing more can be printed.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(ExitCode.ERROR)
     sys.exit(code if isinstance(code, int) else ExitCode.OK)
+
+
+def _usage(error: typer.TyperException) -> NoReturn:
+    """Print what typer found wrong with the command line as one line that names the help to read."""
+    text = error.format_message()
+    if text.startswith("Usage: "):
+        # A group called without a command: typer's message is its whole help.
+        sys.stderr.write(text + "\n")
+        sys.exit(ExitCode.USAGE)
+    command = getattr(getattr(error, "ctx", None), "command_path", "vertex-deploy")
+    # Typer converts values with pydantic and shows its prefix.
+    message = " ".join(text.split()).rstrip(".").replace("Value error, ", "")
+    separator = "" if message.endswith("?") else ";"
+    _fail([f"{message}{separator} see {command} --help"], ExitCode.USAGE)
+
+
+def _fail(lines: list[str], code: int) -> NoReturn:
+    for line in lines:
+        sys.stderr.write(f"error: {line}\n")
+    sys.exit(code)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """The type of a place in a spec: an annotation without ``Annotated``, the metadata that it had, and its docstring."""
+    """The type of a place in a spec: an annotation without ``Annotated``, and the metadata and docstring it had."""
 
     annotation: Any
     metadata: tuple[Any, ...] = ()
@@ -137,9 +137,9 @@ def _bounds(metadata: tuple[Any, ...]) -> str:
         if isinstance(item, Lt) or (isinstance(item, Interval) and item.lt is not None):
             high = f"below {item.lt}"
     if low.startswith("from") and not high:
-        low = low.replace("from", "at least", 1)
+        low = low.replace("from", "of at least", 1)
     if high.startswith("to") and not low.startswith("from"):
-        high = high.replace("to", "at most", 1)
+        high = high.replace("to", "of at most", 1)
     return "".join(
         f" {part}" for part in (low, "and" if low and high and not high.startswith("to") else "", high) if part
     )
