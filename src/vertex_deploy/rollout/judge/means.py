@@ -22,7 +22,7 @@ from vertex_deploy.rollout.judge.verdict import Outcome
 if TYPE_CHECKING:
     from vertex_deploy.rollout.judge.intake import Placed
 
-STAKES = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8)
+STAKES = (0.02, 0.05, 0.1, 0.2, 0.4, 0.7, 0.95)
 
 
 @dataclass

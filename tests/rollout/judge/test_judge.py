@@ -1,0 +1,271 @@
+"""What gates come to, alone and together."""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from datetime import timedelta
+
+import pytest
+
+from tests.rollout.judge.samples import BOUNDS, drawn, gate, interval, minute, sample
+from vertex_deploy.metrics.types import Histogram
+from vertex_deploy.rollout.judge import Judge, Outcome, Verdict, replay
+
+ERRORS = gate(metric="error_rate", max="0.5%", min_requests=200)
+LATENCY = gate(metric="latency_p95", max="500ms", worse_than_stable="10%")
+BOTH = (ERRORS, LATENCY)
+
+
+def last(gates, *intervals, **options):
+    return replay(gates, intervals, **options)[-1]
+
+
+def minutes(seed, count=30, **options):
+    rng = random.Random(seed)
+    return [drawn(n, rng, **options) for n in range(1, count + 1)]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_an_equal_canary_passes(seed):
+    assert last(BOTH, *minutes(seed)).outcome is Outcome.PASS
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("errors", {"rates": (0.002, 0.05)}),
+        ("latency", {"medians": (200.0, 280.0)}),
+        ("both over the limit, the canary much more", {"rates": (0.02, 0.2)}),
+    ],
+)
+def test_a_worse_canary_fails_and_says_by_what(seed, name, options):
+    verdict = last(BOTH, *minutes(seed, **options))
+    assert verdict.outcome is Outcome.FAIL, name
+    failed = [reading for reading in verdict.readings if reading.outcome is Outcome.FAIL]
+    assert verdict.explanation == failed[0].explanation
+    assert all(reading.evidence_needed == 80 for reading in failed), "four processes share an alpha of 5%"
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_an_incident_on_both_versions_holds_and_does_not_fail(seed):
+    verdict = last(BOTH, *minutes(seed, rates=(0.05, 0.05)))
+    assert verdict.outcome is Outcome.CONTINUE
+    assert "so is stable's" in verdict.explanation
+
+
+def test_an_incident_on_both_versions_fails_where_the_gate_says_so():
+    strict = gate(metric="error_rate", max="0.5%", if_stable_too="fail")
+    assert last((strict,), *minutes(1, rates=(0.05, 0.05))).outcome is Outcome.FAIL
+
+
+def test_an_incident_on_stable_alone_is_not_blamed_on_the_canary():
+    assert last(BOTH, *minutes(1, rates=(0.05, 0.002))).outcome is Outcome.PASS
+
+
+def test_no_verdict_rests_on_one_bad_request():
+    assert last((ERRORS,), interval(1, sample(540), sample(60, 1))).outcome is Outcome.INSUFFICIENT
+
+
+def test_within_the_limit_but_too_few_to_tell_is_insufficient():
+    quick = gate(metric="error_rate", max="0.5%", min_requests=50)
+    verdict = last((quick,), interval(1, sample(540), sample(60)))
+    assert verdict.outcome is Outcome.INSUFFICIENT
+    assert "rule out 1.97% of errors" in verdict.explanation
+
+
+def test_minimum_of_requests_is_of_the_step():
+    judge = Judge((ERRORS,))
+    judge.begin_step("10%", minute(0))
+    for n in range(1, 6):
+        verdict = judge.update(interval(n, sample(5400, 5), sample(600, 0)))
+    assert verdict.outcome is Outcome.PASS
+    judge.begin_step("50%", minute(5))
+    assert judge.look().outcome is Outcome.INSUFFICIENT
+    verdict = judge.update(interval(6, sample(100), sample(100)))
+    assert "answered 100 requests in this step, 200 are needed" in verdict.explanation
+    assert verdict.step == "50%"
+
+
+def test_evidence_goes_on_over_steps():
+    judge = Judge((gate(metric="error_rate", worse_than_stable="10%"),))
+    judge.begin_step("10%", minute(0))
+    before = judge.update(interval(1, sample(5400, 5), sample(600, 3))).readings[0].evidence
+    judge.begin_step("50%", minute(1))
+    after = judge.update(interval(2, sample(0), sample(0))).readings[0].evidence
+    assert after == pytest.approx(before)
+    assert before > 1
+
+
+def test_a_fail_is_final():
+    judge = Judge((ERRORS,))
+    judge.update(interval(1, sample(5400, 5), sample(600, 60)))
+    for n in range(2, 60):
+        verdict = judge.update(interval(n, sample(5400, 5), sample(600, 0)))
+    assert verdict.outcome is Outcome.FAIL
+
+
+def test_bake_judges_absolute_limits_alone():
+    judge = Judge(BOTH)
+    judge.begin_step("10%", minute(0))
+    judge.begin_bake(minute(1))
+    flat = Histogram(BOUNDS, (0, 6000, *[0] * (len(BOUNDS) - 1)))
+    verdict = judge.update(interval(2, None, sample(6000, 3, flat)))
+    assert verdict.outcome is Outcome.PASS
+    assert {reading.kind for reading in verdict.readings} == {"absolute"}
+    assert judge.update(interval(3, None, sample(6000, 600, flat))).outcome is Outcome.FAIL
+
+
+def test_no_gates_is_never_a_pass():
+    assert last((), interval(1, sample(5400), sample(600))).outcome is Outcome.INSUFFICIENT
+
+
+def test_dry_run_reports_and_decides_nothing():
+    dry = gate(metric="error_rate", max="0.1%", dry_run=True)
+    verdict = last((ERRORS, dry), *[interval(n, sample(5400, 5), sample(600, 2)) for n in range(1, 61)])
+    assert [reading.outcome for reading in verdict.readings] == [Outcome.PASS, Outcome.FAIL]
+    assert verdict.outcome is Outcome.PASS
+    assert verdict.readings[0].evidence_needed == 40, "a dry run takes nothing of the false-alarm budget"
+    assert last((dry,), interval(1, sample(5400), sample(600))).outcome is Outcome.INSUFFICIENT
+
+
+def test_gates_without_a_veto_fail_together_only():
+    def soft(maximum, weight):
+        return gate(metric="error_rate", max=maximum, critical=False, weight=weight)
+
+    minute_of = [interval(n, sample(5400, 5), sample(600, 12)) for n in range(1, 6)]
+    light = last((soft("0.5%", 1), soft("10%", 2)), *minute_of)
+    assert light.outcome is Outcome.PASS
+    assert "without a veto" in light.explanation
+    heavy = last((soft("0.5%", 3), soft("10%", 2)), *minute_of)
+    assert heavy.outcome is Outcome.FAIL
+    assert "3 of 5" in heavy.explanation
+
+
+def test_weight_divides_the_false_alarm_budget():
+    needed = [
+        reading.evidence_needed
+        for reading in Judge(
+            (
+                gate(metric="error_rate", worse_than_stable="1%", weight=3),
+                gate(metric="latency_p50", worse_than_stable="1%"),
+            )
+        )
+        .look()
+        .readings
+    ]
+    assert needed == pytest.approx([4 / 3 / 0.05, 4 / 0.05])
+    assert sum(1 / n for n in needed) == pytest.approx(0.05)
+
+
+@pytest.mark.parametrize(("policy", "outcome"), [("wait", Outcome.INSUFFICIENT), ("fail", Outcome.FAIL)])
+def test_silence_follows_the_policy_and_never_passes(policy, outcome):
+    judge = Judge((gate(metric="error_rate", max="0.5%", no_data=policy, no_data_after="3m"),))
+    judge.begin_step("10%", minute(0))
+    for n in range(1, 5):
+        verdict = judge.update(interval(n, sample(5400, 5), sample(600)))
+    assert verdict.outcome is Outcome.PASS
+    assert judge.look(minute(6)).outcome is Outcome.PASS
+    assert judge.look(minute(8)).outcome is outcome
+
+
+def test_silence_from_the_start_follows_the_policy():
+    judge = Judge((gate(metric="error_rate", max="0.5%", no_data="fail", no_data_after="3m"),))
+    judge.begin_step("10%", minute(0))
+    assert judge.look(minute(2)).outcome is Outcome.INSUFFICIENT
+    assert judge.look(minute(4)).outcome is Outcome.FAIL
+
+
+@pytest.mark.parametrize(
+    ("policy", "outcome"),
+    [("hold", Outcome.INSUFFICIENT), ("ignore", Outcome.PASS), ("fail", Outcome.FAIL)],
+)
+def test_inconclusive_gates_have_a_policy_for_the_end_of_the_hold(policy, outcome):
+    gates = (ERRORS, gate(metric="latency_p95", max="500ms", inconclusive=policy))
+    verdict = last(gates, *[interval(n, sample(5400, 5), sample(600)) for n in range(1, 4)])
+    assert verdict.outcome is Outcome.INSUFFICIENT
+    assert verdict.if_hold_ended is outcome
+
+
+def test_an_improvement_must_be_shown():
+    better = (gate(metric="latency_p95", better_than_stable="10%"),)
+    assert last(better, *minutes(1, medians=(200.0, 120.0))).outcome is Outcome.PASS
+    assert last(better, *minutes(1, medians=(200.0, 200.0))).outcome is Outcome.FAIL
+
+
+def rating(value):
+    return sample(600, 0, rating=value)
+
+
+@pytest.mark.parametrize(("canary", "outcome"), [(4.6, Outcome.PASS), (3.6, Outcome.FAIL), (4.2, Outcome.CONTINUE)])
+def test_a_custom_metric_is_a_mean_with_evidence_both_ways(canary, outcome):
+    gates = (
+        gate(
+            metric="rating", better="higher", better_than_stable="5%", range=[1, 5], query={"prometheus": "avg(rating)"}
+        ),
+    )
+    rng = random.Random(3)
+    history = [
+        interval(n, rating(4.0 + rng.gauss(0, 0.05)), rating(canary - 0.015 + rng.gauss(0, 0.05)))
+        for n in range(1, 200)
+    ]
+    assert last(gates, *history).outcome is outcome
+
+
+def test_a_custom_metric_has_a_floor_and_a_ceiling():
+    gates = (gate(metric="tokens", min=10, max=20, range=[0, 30], query={"prometheus": "tokens"}),)
+    for value, outcomes in ((15, ["pass", "pass"]), (25, ["fail", "pass"]), (5, ["pass", "fail"])):
+        history = [interval(n, None, sample(600, 0, tokens=value)) for n in range(1, 60)]
+        assert [reading.outcome for reading in last(gates, *history).readings] == outcomes
+
+
+def test_a_custom_metric_that_is_absent_is_not_measured():
+    gates = (gate(metric="tokens", max=20, range=[0, 30], query={"prometheus": "tokens"}),)
+    verdict = last(gates, *[interval(n, None, sample(600)) for n in range(1, 60)])
+    assert verdict.outcome is Outcome.INSUFFICIENT
+
+
+def test_values_outside_the_range_are_clipped_and_reported():
+    gates = (gate(metric="tokens", max=20, range=[0, 30], query={"prometheus": "tokens"}),)
+    verdict = last(gates, interval(1, None, sample(600, 0, tokens=9000)))
+    assert "1 values were outside its range" in verdict.readings[0].explanation
+    assert verdict.outcome is not Outcome.FAIL
+
+
+def test_a_verdict_survives_json():
+    for verdict in (last(BOTH, *minutes(1, 3)), Judge(BOTH).look()):
+        assert Verdict.from_json(json.loads(json.dumps(verdict.to_json()))) == verdict
+
+
+def test_alpha_is_a_probability():
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        Judge(BOTH, alpha=5)
+
+
+def test_more_errors_never_lessen_the_evidence():
+    values = [
+        last((ERRORS,), interval(1, sample(5400, 5), sample(600, errors))).readings[0].evidence for errors in range(30)
+    ]
+    assert values[1:] == sorted(values[1:])
+
+
+@pytest.mark.slow
+def test_six_thousand_requests_a_minute_take_less_than_five_milliseconds():
+    rng = random.Random(1)
+    half = [drawn(n, rng, requests=(3000, 3000), rates=(0.5, 0.5)) for n in range(1, 11)]
+    judge = Judge((ERRORS, LATENCY, gate(metric="error_rate", worse_than_stable="10%")))
+    spent = []
+    for item in half:
+        begin = time.process_time()
+        judge.update(item)
+        spent.append(time.process_time() - begin)
+    assert min(spent) < 0.005
+
+
+def test_time_zone_of_a_clock_does_not_matter():
+    judge = Judge((ERRORS,))
+    judge.begin_step("10%", minute(0))
+    judge.update(interval(1, sample(5400, 5), sample(600)))
+    assert judge.look(minute(1) + timedelta(seconds=30)).at == minute(1.5)
