@@ -15,9 +15,10 @@ Left out: ALIGN_PERCENT_CHANGE (it needs ten minutes of data before the interval
 
 from __future__ import annotations
 
+import itertools
 import statistics
 from dataclasses import dataclass
-from typing import cast, TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from vertex_deploy.local.monitoring import errors
 from vertex_deploy.local.monitoring.values import (
@@ -33,7 +34,6 @@ from vertex_deploy.local.monitoring.values import (
     part,
     percentile,
 )
-import itertools
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -138,7 +138,8 @@ def _tokens(text: str) -> Iterator[_Token]:
     while text[at:].strip():
         found = _TOKEN.match(text, at)
         if found is None:
-            raise FilterError(f"the filter cannot be parsed at position {at}: {text[at : at + 20].strip()!r}")
+            at = len(text) - len(text[at:].lstrip())
+            raise FilterError(f"the filter cannot be parsed at position {at}: {text[at : at + 20]!r}")
         kind = found.lastgroup or ""
         yield _Token(kind, found[kind], found.start(kind))
         at = found.end()

@@ -7,6 +7,7 @@ proto-plus a few thousand points take ten times longer.
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING
 
 from google.api import distribution_pb2, label_pb2, launch_stage_pb2, metric_pb2, monitored_resource_pb2
@@ -15,7 +16,6 @@ from google.cloud import monitoring_v3 as m
 from vertex_deploy.local.monitoring.catalogue import Label, Metric, Resource
 from vertex_deploy.local.monitoring.query import Aggregation
 from vertex_deploy.local.monitoring.values import Buckets, Dist, Kind, Point, Series, SeriesKey, Type, Value
-import itertools
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import statistics
 from collections import defaultdict
-from typing import cast, TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from vertex_deploy.local.monitoring import errors
 from vertex_deploy.local.monitoring.alignment import Rule

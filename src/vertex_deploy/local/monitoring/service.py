@@ -21,6 +21,7 @@ from vertex_deploy.local.monitoring.values import NS, Series
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
     from google.api import metric_pb2, monitored_resource_pb2
 
     from vertex_deploy.local.monitoring.store import SeriesStore
