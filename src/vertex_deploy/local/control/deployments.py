@@ -123,7 +123,7 @@ class Deployments:
             try:
                 progress.stage("STARTING_DEPLOYMENT")
                 await self._data.deploy(plan, progress.stage)
-                self._attach(name, deployed, dict(request.traffic_split))
+                await self._attach(name, deployed, dict(request.traffic_split))
             except ApiError:
                 progress.stage("FAILED_TO_DEPLOY")
                 raise
@@ -132,15 +132,7 @@ class Deployments:
             progress.stage("SUCCESSFULLY_DEPLOYED")
             return aip.DeployModelResponse(deployed_model=deployed)
 
-        async def all_or_nothing(progress: Progress) -> aip.DeployModelResponse:
-            try:
-                return await work(progress)
-            except BaseException:
-                # Healthy, but the split no longer fits or the operation was cancelled: take it down again.
-                await self._data.undeploy(endpoint.name, deployed.id)
-                raise
-
-        return self._operations.start(endpoint.name, aip.DeployModelOperationMetadata(), all_or_nothing, context)
+        return self._operations.start(endpoint.name, aip.DeployModelOperationMetadata(), work, context)
 
     def _model(self, deployed: aip.DeployedModel, endpoint: Name) -> aip.Model:
         name = self._registry.projects.parse(deployed.model, "models")
@@ -175,9 +167,14 @@ class Deployments:
             raise exists("DeployedModel", f"{wanted} of Endpoint {endpoint.name}")
         return wanted
 
-    def _attach(self, name: Name, deployed: aip.DeployedModel, requested: splits.Split) -> None:
-        endpoint = self._registry.endpoint(name)  # as it is now: others may have changed it meanwhile
-        split = splits.after_deploy(endpoint.traffic_split, requested, deployed.id, self._ids(endpoint))
+    async def _attach(self, name: Name, deployed: aip.DeployedModel, requested: splits.Split) -> None:
+        """Add a healthy model to the endpoint as it is now: others may have changed it meanwhile."""
+        endpoint = self._registry.endpoint(name)
+        try:
+            split = splits.after_deploy(endpoint.traffic_split, requested, deployed.id, self._ids(endpoint))
+        except ApiError:
+            await self._data.undeploy(endpoint.name, deployed.id)
+            raise
         deployed.create_time = self._registry.now()
         endpoint.deployed_models.append(deployed)
         endpoint.traffic_split = split

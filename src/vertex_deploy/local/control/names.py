@@ -59,13 +59,18 @@ class Projects:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._ids: dict[str, str] = {name: data.decode() for name, data, _ in store.scan("projects")}
+        self._numbers: dict[str, str] = {ident: number for number, ident in self._ids.items()}
 
     def number(self, project: str) -> str:
         """The number of a project given by id or number."""
         if project.isdigit():
             return project
+        known = self._numbers.get(project)
+        if known is not None:
+            return known
         number = str(10**11 + int.from_bytes(hashlib.sha256(project.encode()).digest()[:8]) % (9 * 10**11))
-        if number not in self._ids:
+        if _PROJECT.fullmatch(project):
+            self._numbers[project] = number
             self._ids[number] = project
             self._store.put("projects", number, project.encode())
         return number

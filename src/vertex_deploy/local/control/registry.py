@@ -34,6 +34,7 @@ class Registry:
         self.projects = Projects(store)
         self._endpoints = Collection(store, "endpoints", aip.Endpoint)
         self._models = Collection(store, "models", aip.Model)
+        self._endpoint_names = {name for name, _, _ in store.scan("endpoints")}
         # Deployments under way: endpoint -> deployed model id -> (model, version). They block deletions and ids.
         self.starting: dict[str, dict[str, tuple[str, str]]] = {}
         # Deployed models that are being undeployed: they can get no traffic any more.
@@ -58,7 +59,16 @@ class Registry:
 
     def has_endpoint(self, name: str) -> bool:
         """Whether there is an endpoint of this name."""
-        return self._endpoints.get(name) is not None
+        return name in self._endpoint_names
+
+    def resolve(self, name: str) -> str | None:
+        """The stored name of an endpoint that a request names by project id or number; None if there is none.
+
+        Called for every prediction: it touches no database.
+        """
+        project, slash, rest = name.removeprefix("projects/").partition("/")
+        full = f"projects/{self.projects.number(project)}{slash}{rest}"
+        return full if full in self._endpoint_names else None
 
     def endpoints(self, parent: str = "") -> list[aip.Endpoint]:
         """Copies of all endpoints in a location, or of all."""
@@ -69,10 +79,12 @@ class Registry:
         endpoint.update_time = self.now()
         endpoint.etag = etag_of(endpoint, new_id())
         self._endpoints.put(endpoint.name, endpoint)
+        self._endpoint_names.add(endpoint.name)
 
     def drop_endpoint(self, name: str) -> None:
         """Remove an endpoint."""
         self._endpoints.delete(name)
+        self._endpoint_names.discard(name)
 
     # --- models -------------------------------------------------------------------------------------------------
 

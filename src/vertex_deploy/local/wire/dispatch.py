@@ -31,6 +31,7 @@ class Context:
         headers: HTTP headers or gRPC metadata, names in lower case.
         query: REST query parameters, in order.
         body: REST body as it came, or b"".
+        call: grpc's own context, or None.
     """
 
     transport: Literal["rest", "grpc"]
@@ -39,6 +40,12 @@ class Context:
     headers: Mapping[str, str] = field(default_factory=dict)
     query: Sequence[tuple[str, str]] = ()
     body: bytes = b""
+    call: Any = None
+
+    async def send_initial_metadata(self, metadata: Sequence[tuple[str, str]]) -> None:
+        """Send metadata ahead of the response, as grpc's context does; REST answers of the wire carry none."""
+        if self.call is not None:
+            await self.call.send_initial_metadata(metadata)
 
 
 @dataclass(frozen=True, slots=True)

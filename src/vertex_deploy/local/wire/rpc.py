@@ -25,7 +25,7 @@ def _context(bound: Bound, call: Any) -> Context:
     package = bound.rpc.service.split(".")
     version = package[-2] if package[-2].startswith("v") and package[-2][1:2].isdigit() else ""
     headers = {key: value for key, value in call.invocation_metadata() or () if isinstance(value, str)}
-    return Context(transport="grpc", method=bound.rpc.path, version=version, headers=headers)
+    return Context(transport="grpc", method=bound.rpc.path, version=version, headers=headers, call=call)
 
 
 async def _abort(call: Any, error: ApiError) -> None:
