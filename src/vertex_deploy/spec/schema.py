@@ -31,6 +31,12 @@ def build() -> dict[str, Any]:
     """The schema as JSON values: the spec, and ``environments`` of the same models with nothing required."""
     spec: dict[str, Any] = Spec.model_json_schema(schema_generator=_Plain)
     models: dict[str, Any] = spec.pop("$defs")
+    for model in (spec, *models.values()):
+        for name, field in model.get("properties", {}).items():
+            # Pydantic leaves a field's description out where its model's is the same; a reader of the file needs it.
+            if "description" not in field and "$ref" in field:
+                about = models[field["$ref"].removeprefix(_PREFIX)]["description"]
+                model["properties"][name] = {**field, "description": about}
     sparse = {_SPARSE + name: _sparse(model) for name, model in models.items() if "properties" in model}
     sparse[_SPARSE + "Spec"] = _sparse(spec) | {"description": "Overrides of one environment."}
     spec["properties"]["environments"] = {
