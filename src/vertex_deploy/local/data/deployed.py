@@ -214,6 +214,8 @@ class DeployedModel:
             limit.cancel()
 
     def _exited(self, replica: Replica) -> ApiError:
+        if not replica.launched:
+            return ApiError(grpc.StatusCode.FAILED_PRECONDITION, f"Model server cannot be started: {replica.detail}")
         starts = replica.restarts + 1
         return ApiError(
             grpc.StatusCode.FAILED_PRECONDITION,

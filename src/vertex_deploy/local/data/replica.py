@@ -112,6 +112,11 @@ class Replica:
         return self.state is State.HEALTHY
 
     @property
+    def launched(self) -> bool:
+        """A process was started at least once."""
+        return self._running is not None
+
+    @property
     def pid(self) -> int | None:
         """The process's id while it runs."""
         return self._running.pid if self._running and self._running.returncode is None else None
@@ -192,13 +197,13 @@ class Replica:
         while True:
             started = self._timer.now()
             healthy_before = self.was_healthy
-            await self._run_once()
+            launched = await self._run_once()
             self._event(Event.EXITED)
             if self.state is State.DRAINING:
                 return
             if not self.was_healthy:
                 unhealthy_starts += 1
-                if unhealthy_starts >= self._timing.start_attempts:
+                if unhealthy_starts >= self._timing.start_attempts or not launched:
                     self._event(Event.GAVE_UP)
                     self._settle(ok=False)
                     return
@@ -211,15 +216,15 @@ class Replica:
             await self._timer.sleep(pause)
             self.restarts += 1
 
-    async def _run_once(self) -> None:
-        """Launch, probe until it exits or must be restarted; nothing runs on return."""
+    async def _run_once(self) -> bool:
+        """Launch, probe until it exits or must be restarted; nothing runs on return. False: it cannot be launched."""
         self._release_port()
         self.port = free_port()
         try:
             running = await self._launcher.launch(self._spec_for_port(self.port, self.log))
         except LocalError as error:
             self.detail = str(error)
-            return
+            return False
         self._running = running
         self._event(Event.LAUNCHED)
         exited = asyncio.create_task(running.wait())
@@ -239,6 +244,7 @@ class Replica:
                 running.kill()
             with contextlib.suppress(asyncio.CancelledError):
                 await exited
+        return True
 
     async def _end(self, running: Running, exited: asyncio.Task[int]) -> None:
         running.terminate()

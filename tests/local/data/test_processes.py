@@ -1,0 +1,204 @@
+"""Real processes: what the stand-ins of the other tests stand for."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from typing import TYPE_CHECKING, Any
+
+import psutil
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestClient, TestServer
+from google.cloud.aiplatform_v1 import types as aip
+
+from tests.local.data.support import ENDPOINT, PREDICT, SERVER, make_plan
+from vertex_deploy.local.data import ImageMap, LocalDataPlane, Timing
+from vertex_deploy.local.seams import ApiError, NullRecorder
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+pytestmark = pytest.mark.slow
+
+TIMING = Timing(start_poll=0.02, start_retry=0.01, restart_delays=(0.0,), preempted_away=0.1, gauge_period=0.2)
+
+
+def container(**env: str) -> aip.ModelContainerSpec:
+    return aip.ModelContainerSpec(
+        image_uri="us-docker.pkg.dev/demo/repo/tiny@sha256:" + "0" * 64,
+        health_route="/health",
+        predict_route="/predict",
+        env=[aip.EnvVar(name=name, value=value) for name, value in env.items()],
+    )
+
+
+@pytest.fixture
+async def plane(tmp_path: Path) -> AsyncIterator[LocalDataPlane]:
+    images = ImageMap.parse([f"us-docker.pkg.dev/demo/repo/tiny={sys.executable} {SERVER}"], cwd=tmp_path)
+    plane = LocalDataPlane(images, NullRecorder(), log_dir=tmp_path / "logs", timing=TIMING)
+    yield plane
+    await plane.close()
+
+
+@pytest.fixture
+async def client(plane: LocalDataPlane) -> AsyncIterator[TestClient[Any, Any]]:
+    application = web.Application()
+    application.add_routes(plane.http_routes())
+    async with TestClient(TestServer(application)) as client:
+        yield client
+
+
+def pids(plane: LocalDataPlane, deployed_model_id: str = "7") -> list[int]:
+    return [replica.pid for replica in plane.endpoints[ENDPOINT].models[deployed_model_id].replicas if replica.pid]
+
+
+async def until(condition: Any) -> None:
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110 - what happens happens in another process
+            await asyncio.sleep(0.02)
+
+
+async def predict(client: TestClient[Any, Any], **parameters: Any) -> tuple[int, dict[str, Any]]:
+    response = await client.post(PREDICT, json={"instances": [1], "parameters": parameters})
+    return response.status, await response.json()
+
+
+async def test_replicas_serve_and_are_gone_after_undeploy(plane, client):
+    await plane.deploy(make_plan(container=container(), replicas=2), lambda stage: None)
+    plane.set_split(ENDPOINT, {"7": 100})
+    running = pids(plane)
+    answered = {(await predict(client))[1]["predictions"][0]["pid"] for _ in range(20)}
+    assert answered == set(running)
+    assert len(running) == 2
+    plane.set_split(ENDPOINT, {})
+    await plane.undeploy(ENDPOINT, "7")
+    assert not any(psutil.pid_exists(pid) for pid in running)
+
+
+async def test_the_environment_is_what_the_contract_says_and_no_more(plane, client):
+    await plane.deploy(make_plan(container=container(GREETING="at $(AIP_ENDPOINT_ID)")), lambda stage: None)
+    plane.set_split(ENDPOINT, {"7": 100})
+    _, answer = await predict(client, environment=True)
+    environment = answer["predictions"][0]["environment"]
+    assert {name for name in environment if name.startswith("AIP_")} == {
+        "AIP_HTTP_PORT",
+        "AIP_HEALTH_ROUTE",
+        "AIP_PREDICT_ROUTE",
+        "AIP_STORAGE_URI",
+        "AIP_MODE",
+        "AIP_MODE_VERSION",
+        "AIP_FRAMEWORK",
+        "AIP_MACHINE_TYPE",
+        "AIP_PROJECT_NUMBER",
+        "AIP_ENDPOINT_ID",
+        "AIP_DEPLOYED_MODEL_ID",
+        "AIP_MODEL_NAME",
+        "AIP_VERSION_NAME",
+    }
+    assert environment["GREETING"] == "at 55"
+    assert environment["SERVING_HOST"] == "127.0.0.1"
+    # LC_CTYPE is set by the interpreter itself.
+    others = {name for name in environment if not name.startswith("AIP_")} - {"GREETING", "SERVING_HOST", "LC_CTYPE"}
+    assert others <= {"PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "VIRTUAL_ENV"}
+
+
+async def test_a_server_that_exits_fails_the_deployment_with_its_code_and_log(plane):
+    with pytest.raises(ApiError, match="Model server exited unexpectedly") as caught:
+        await plane.deploy(make_plan(container=container(TINY_EXIT="3"), replicas=2), lambda stage: None)
+    assert caught.value.code.name == "FAILED_PRECONDITION"
+    assert "exited with code 3 (3 starts)" in caught.value.message
+    assert caught.value.message.endswith("loading weights\nRuntimeError: weights are corrupt")
+    assert not plane.endpoints[ENDPOINT].models
+
+
+async def test_a_server_that_never_gets_healthy_fails_the_deployment_with_its_log_and_is_gone(plane):
+    spec = container(TINY_HEALTH="503")
+    spec.deployment_timeout = {"seconds": 1}
+    task = asyncio.create_task(plane.deploy(make_plan(container=spec), lambda stage: None))
+    await until(lambda: ENDPOINT in plane.endpoints and pids(plane))
+    running = pids(plane)
+    with pytest.raises(ApiError, match="Model server never became ready") as caught:
+        await task
+    assert "was not healthy within 1 s (health check: HTTP 503)" in caught.value.message
+    assert caught.value.message.endswith("serving")
+    assert not any(psutil.pid_exists(pid) for pid in running)
+
+
+async def test_a_killed_replica_comes_back_as_another_process(plane, client):
+    await plane.deploy(make_plan(container=container()), lambda stage: None)
+    plane.set_split(ENDPOINT, {"7": 100})
+    before = pids(plane)
+    assert plane.kill_replica("lite0@3") == "7-0"
+    await until(lambda: pids(plane) and pids(plane) != before)
+    replica = plane.endpoints[ENDPOINT].models["7"].replicas[0]
+    await until(lambda: replica.ready)
+    assert replica.restarts == 1
+    assert (await predict(client))[0] == 200
+
+
+async def test_a_preempted_replica_is_told_to_end_and_replaced_later(plane):
+    await plane.deploy(make_plan(container=container()), lambda stage: None)
+    before = pids(plane)
+    assert plane.preempt_replica("7") == "7-0"
+    assert not plane.endpoints[ENDPOINT].models["7"].replicas
+    await until(lambda: any(replica.ready for replica in plane.endpoints[ENDPOINT].models["7"].replicas))
+    assert not set(before) & set(pids(plane))
+    assert not psutil.pid_exists(before[0])
+
+
+async def test_undeploying_lets_accepted_requests_finish(plane, client):
+    await plane.deploy(make_plan(container=container()), lambda stage: None)
+    plane.set_split(ENDPOINT, {"7": 100})
+    slow = [asyncio.create_task(predict(client, sleep=0.5)) for _ in range(5)]
+    replica = plane.endpoints[ENDPOINT].models["7"].replicas[0]
+    await until(lambda: replica.outstanding == 5)
+    plane.set_split(ENDPOINT, {})
+    await plane.undeploy(ENDPOINT, "7")
+    assert [status for status, _ in await asyncio.gather(*slow)] == [200] * 5
+
+
+async def test_gauges_tell_replicas_memory_and_cpu(plane):
+    await plane.deploy(make_plan(container=container()), lambda stage: None)
+    gauges = plane._recorder.gauges
+    await until(lambda: ("cpu/utilization", ENDPOINT, "7") in gauges)
+    assert gauges["replicas", ENDPOINT, "7"] == 1
+    assert gauges["target_replicas", ENDPOINT, "7"] == 1
+    assert gauges["machine_count", ENDPOINT, "7"] == 1
+    assert gauges["memory/bytes_used", ENDPOINT, "7"] > 1_000_000
+    assert 0 <= gauges["cpu/utilization", ENDPOINT, "7"] <= 1
+
+
+async def test_a_server_dies_with_what_it_started(plane, tmp_path):
+    script = tmp_path / "parent.py"
+    script.write_text(
+        "import subprocess, sys\n"
+        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])\n"
+        "print(child.pid, flush=True)\n"
+        f"exec(compile(open({str(SERVER)!r}).read(), 'tiny', 'exec'))\n"
+    )
+    plane._machinery.images.commands["family"] = (sys.executable, "parent.py")
+    spec = container()
+    spec.image_uri = "family"
+    await plane.deploy(make_plan(container=spec), lambda stage: None)
+    child = int(plane.endpoints[ENDPOINT].models["7"].replicas[0].log.read_text().split()[0])
+    assert psutil.pid_exists(child)
+    await plane.undeploy(ENDPOINT, "7")
+    await until(lambda: not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE)
+
+
+async def test_a_program_that_is_not_there_fails_the_deployment(plane):
+    plane._machinery.images.commands["gone"] = ("no-such-program-here",)
+    spec = container()
+    spec.image_uri = "gone"
+    with pytest.raises(ApiError, match="Model server cannot be started: no-such-program-here: no such program in PATH"):
+        await plane.deploy(make_plan(container=spec), lambda stage: None)
+
+
+async def test_closing_leaves_no_process(plane):
+    await plane.deploy(make_plan(container=container(), replicas=2), lambda stage: None)
+    running = pids(plane)
+    await plane.close()
+    assert len(running) == 2
+    assert not any(psutil.pid_exists(pid) for pid in running)
