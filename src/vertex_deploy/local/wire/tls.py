@@ -94,13 +94,9 @@ def _certificate(
         x509.IPAddress(ipaddress.ip_address("::1")),
     ]
     if authority:
-        # An authority that could sign for other names would be a liability in a client's bundle.
-        loopback_networks = [
-            x509.DNSName("localhost"),
-            x509.IPAddress(ipaddress.ip_network("127.0.0.0/8")),
-            x509.IPAddress(ipaddress.ip_network("::1/128")),
-        ]
-        builder = builder.add_extension(x509.NameConstraints(loopback_networks, None), critical=True)
+        # An authority that could sign for other names would be a liability in a client's bundle. Addresses are not
+        # constrained: BoringSSL, which gRPC is built with, refuses constraints on them.
+        builder = builder.add_extension(x509.NameConstraints([x509.DNSName("localhost")], None), critical=True)
     else:
         builder = builder.add_extension(x509.SubjectAlternativeName(loopback), critical=False).add_extension(
             x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False
