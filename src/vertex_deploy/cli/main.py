@@ -55,6 +55,14 @@ class LazyGroup(typer.core.TyperGroup):
         name, stand_in, rest = super().resolve_command(ctx, args)
         return name, stand_in if name is None else _real_command(name), rest
 
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Flags are False where not given: to convert None, typer 0.29 imports pydantic before any command's help."""
+        params = super().get_params(ctx)
+        for param in params:
+            if getattr(param, "is_bool_flag", False) and param.default is None:
+                param.default = False
+        return params
+
     def format_epilog(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002 - the signature is typer's
         """The example on a line of its own: wrapped, it could not be pasted."""
         formatter.write(f"\nExample:\n  {EXAMPLE}\n")
@@ -118,7 +126,7 @@ def main() -> NoReturn:
     """
     settings: dict[str, Any] = {"debug": False}
     try:
-        code = app(standalone_mode=False, obj=settings)
+        code = app(standalone_mode=False, prog_name="vertex-deploy", obj=settings)
         sys.stdout.flush()
     except VertexDeployError as error:
         if settings["debug"]:
