@@ -9,7 +9,9 @@ from vertex_deploy.errors import UsageError
 from vertex_deploy.local.data.faults import NO_EFFECT, Effect, Fault, FaultTable, decide
 
 
-@pytest.mark.parametrize("target", ["7", "lite0", "lite0@3", "Lite 0", "Lite 0@3"])
+@pytest.mark.parametrize(
+    "target", ["7", "lite0", "lite0@3", "Lite 0", "Lite 0@3", "projects/demo/locations/us-central1/models/lite0@3"]
+)
 def test_a_target_is_a_deployed_model_id_or_a_model_with_or_without_version(target):
     assert Fault(target=target, fail_share=1).matches(make_plan())
 

@@ -238,3 +238,13 @@ async def test_closing_stops_everything_and_may_be_done_twice(bench):
     await bench.plane.close()
     await bench.plane.close()
     assert all(process.terminated for process in bench.launcher.launched)
+
+
+async def test_undeploying_what_is_still_starting_ends_the_wait_for_it(bench):
+    bench.prober.answers[HttpGet] = False
+    deploying = asyncio.create_task(bench.deploy())
+    await bench.timer.advance(1)
+    await bench.plane.undeploy(ENDPOINT, "7")
+    with pytest.raises(ApiError, match="was stopped"):
+        await deploying
+    assert bench.launcher.launched[0].terminated

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -202,3 +203,61 @@ async def test_closing_leaves_no_process(plane):
     await plane.close()
     assert len(running) == 2
     assert not any(psutil.pid_exists(pid) for pid in running)
+
+
+async def test_no_request_fails_while_processes_come_go_and_scale(plane, client):
+    answers: list[tuple[int, str]] = []
+    stop = asyncio.Event()
+
+    async def load():
+        while not stop.is_set():
+            status, answer = await predict(client)
+            answers.append((status, answer.get("deployedModelId", str(answer))))
+
+    await plane.deploy(make_plan(container=container(), deployed_model_id="1"), lambda stage: None)
+    plane.set_split(ENDPOINT, {"1": 100})
+    workers = [asyncio.create_task(load()) for _ in range(3)]
+    for old, new in (("1", "2"), ("2", "3")):
+        await plane.deploy(make_plan(container=container(), deployed_model_id=new, replicas=2), lambda stage: None)
+        for weight in (10, 50, 100):
+            plane.set_split(ENDPOINT, {old: 100 - weight, new: weight})
+            await asyncio.sleep(0.1)
+        await plane.undeploy(ENDPOINT, old)
+        await plane.scale(ENDPOINT, new, 1)
+    stop.set()
+    await asyncio.gather(*workers)
+    assert {status for status, _ in answers} == {200}
+    assert {who for _, who in answers} == {"1", "2", "3"}
+
+
+@pytest.mark.skipif(shutil.which("setpriv") is None, reason="needs util-linux's setpriv to tie lives together")
+async def test_replicas_die_with_local_vertex_however_it_dies(tmp_path):
+    script = tmp_path / "vertex.py"
+    script.write_text(
+        "import asyncio, pathlib, sys\n"
+        "from tests.local.data.support import make_plan, SERVER\n"
+        "from vertex_deploy.local.data import ImageMap, LocalDataPlane\n"
+        "from vertex_deploy.local.seams import NullRecorder\n"
+        "async def main():\n"
+        "    images = ImageMap({'app': (sys.executable, str(SERVER))})\n"
+        "    plane = LocalDataPlane(images, NullRecorder(), log_dir=pathlib.Path('logs'))\n"
+        "    await plane.deploy(make_plan(), lambda stage: None)\n"
+        "    [state] = plane.endpoints.values()\n"
+        "    print(state.models['7'].replicas[0].pid, flush=True)\n"
+        "    await asyncio.sleep(60)\n"
+        "asyncio.run(main())\n"
+    )
+    root = str(SERVER.parents[3])
+    vertex = await asyncio.create_subprocess_exec(
+        sys.executable,
+        str(script),
+        cwd=tmp_path,
+        env={"PATH": "/usr/bin:/bin", "PYTHONPATH": root},
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert vertex.stdout is not None
+    pid = int(await vertex.stdout.readline())
+    assert psutil.pid_exists(pid)
+    vertex.kill()
+    await vertex.wait()
+    await until(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)

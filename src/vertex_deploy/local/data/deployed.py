@@ -13,7 +13,7 @@ from vertex_deploy.errors import LocalError
 from vertex_deploy.local.data.environment import container_environment, expand, health_route, predict_route, resource_id
 from vertex_deploy.local.data.images import command_line
 from vertex_deploy.local.data.launcher import LaunchSpec
-from vertex_deploy.local.data.probes import probe_set
+from vertex_deploy.local.data.probes import State, probe_set
 from vertex_deploy.local.data.replica import Replica
 from vertex_deploy.local.data.router import Split, least_outstanding
 from vertex_deploy.local.seams import ApiError
@@ -214,6 +214,10 @@ class DeployedModel:
             limit.cancel()
 
     def _exited(self, replica: Replica) -> ApiError:
+        if replica.state in (State.DRAINING, State.STOPPED):
+            return ApiError(
+                grpc.StatusCode.ABORTED, f"Replica {replica.name} was stopped before it had become healthy."
+            )
         if not replica.launched:
             return ApiError(grpc.StatusCode.FAILED_PRECONDITION, f"Model server cannot be started: {replica.detail}")
         starts = replica.restarts + 1

@@ -24,11 +24,15 @@ _LOWEST_ERROR, _HIGHEST_ERROR = 400, 599
 
 
 def target_matches(target: str, plan: DeployPlan) -> bool:
-    """Whether a target (deployed model id, MODEL or MODEL@VERSION) means this deployed model."""
+    """Whether a target (deployed model id, MODEL or MODEL@VERSION) means this deployed model.
+
+    MODEL is the model's id, resource name or display name.
+    """
     if target == plan.deployed_model_id:
         return True
     name, _, version = target.partition("@")
-    return name in (resource_id(plan.model), plan.model_display_name) and version in ("", plan.model_version_id)
+    names = (resource_id(plan.model), plan.model, plan.model_display_name)
+    return name in names and version in ("", plan.model_version_id)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

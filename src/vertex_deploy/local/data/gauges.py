@@ -110,5 +110,5 @@ class Gauges:
             value,
             endpoint=model.plan.endpoint,
             deployed_model_id=model.id,
-            labels={"replica_id": replica} if replica else {},
+            labels={"spot": str(model.plan.spot).lower(), **({"replica_id": replica} if replica else {})},
         )

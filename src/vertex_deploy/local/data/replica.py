@@ -174,6 +174,8 @@ class Replica:
                 await self._task
         self._release_port()
         self._event(Event.STOPPED)
+        # Whoever waits for it to become healthy waits in vain.
+        self._settle(ok=False)
 
     def failure(self) -> str:
         """The end of its log, for an error message."""
