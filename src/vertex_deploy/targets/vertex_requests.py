@@ -10,8 +10,6 @@ import hashlib
 import re
 from typing import TYPE_CHECKING, Any
 
-from vertex_deploy.errors import RolloutError
-
 if TYPE_CHECKING:
     from vertex_deploy.release import Release
     from vertex_deploy.spec.models import Spec
@@ -65,10 +63,20 @@ def endpoint_message(spec: Spec) -> Any:
         endpoint.dedicated_endpoint_enabled = True
     elif wanted.access == "psc":
         endpoint.private_service_connect_config = aip.PrivateServiceConnectConfig(
-            enable_private_service_connect=True, project_allowlist=list(wanted.allow_projects)
+            enable_private_service_connect=True,
+            project_allowlist=list(wanted.allow_projects),
+            psc_automation_configs=[
+                aip.PSCAutomationConfig(project_id=item.project, network=item.network) for item in wanted.automation
+            ],
         )
     elif wanted.access == "psa":
         endpoint.network = wanted.network or ""
+    if wanted.request_timeout:
+        from google.protobuf.duration_pb2 import Duration  # noqa: PLC0415 - heavy: only when a call is made
+
+        endpoint.client_connection_config = aip.ClientConnectionConfig(
+            inference_timeout=Duration(seconds=int(wanted.request_timeout))
+        )
     return endpoint
 
 
@@ -108,9 +116,6 @@ def deployed_model_message(spec: Spec, *, model: str, deployed_id: str) -> Any:
         spec: machine, replicas and identity.
         model: projects/.../models/M@V.
         deployed_id: the id that we choose.
-
-    Raises:
-        RolloutError: an autoscaling metric has no name in the API.
     """
     from google.cloud import aiplatform_v1 as aip  # noqa: PLC0415 - heavy: only when a call is made
 
@@ -124,7 +129,7 @@ def deployed_model_message(spec: Spec, *, model: str, deployed_id: str) -> Any:
         min_replica_count=target.replicas.min,
         max_replica_count=target.replicas.max,
         autoscaling_metric_specs=[
-            aip.AutoscalingMetricSpec(metric_name=autoscaling_metric(name), target=int(value))
+            aip.AutoscalingMetricSpec(metric_name=_AUTOSCALING[name], target=int(value))
             for name, value in target.replicas.scale_on.items()
         ],
         spot=target.machine.spot,
@@ -136,19 +141,6 @@ def deployed_model_message(spec: Spec, *, model: str, deployed_id: str) -> Any:
         dedicated_resources=resources,
         service_account=target.service_account or "",
     )
-
-
-def autoscaling_metric(name: str) -> str:
-    """The API's name of a ``scale_on`` key; full metric names pass.
-
-    Raises:
-        RolloutError: no such metric.
-    """
-    if "/" in name:
-        return name
-    if name not in _AUTOSCALING:
-        raise RolloutError(f"target.replicas.scale_on: unknown metric {name!r}; known are {', '.join(_AUTOSCALING)}")
-    return _AUTOSCALING[name]
 
 
 def deployed_id_for(rollout_id: str) -> str:

@@ -1,0 +1,147 @@
+"""Puts a rollout together: where it is stored, what it drives, where its evidence comes from.
+
+``begin`` starts a rollout or finds the one that is under way; ``controller_for`` gives the controller that drives it
+with Google's clients. Everything a controller needs is in the record: a rollout started from a laptop is continued by any
+machine that reaches the store.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import secrets
+import socket
+import subprocess
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vertex_deploy.errors import RolloutError
+from vertex_deploy.metrics.cloud_monitoring import LAG, CloudMonitoringSource
+from vertex_deploy.release.release import changed_fields, spec_hash
+from vertex_deploy.rollout.blobs import DirectoryBlobs
+from vertex_deploy.rollout.controller import Controller
+from vertex_deploy.rollout.plan import plan_of, spec_of
+from vertex_deploy.rollout.record import LogEntry, Record
+from vertex_deploy.rollout.store import RolloutStore
+from vertex_deploy.spec import to_storage
+from vertex_deploy.targets.vertex import VertexTarget
+from vertex_deploy.targets.vertex_requests import deployed_id_for
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from vertex_deploy.release import Release
+    from vertex_deploy.rollout.clock import Clock
+    from vertex_deploy.spec.models import Spec
+
+ROOT = Path(".vertex-deploy/rollouts")
+"""Where rollouts are kept, below the working directory."""
+
+
+def open_store(name: str, root: Path = ROOT) -> RolloutStore:
+    """The store of a name's rollouts in a folder."""
+    return RolloutStore(DirectoryBlobs(root / name), str(root / name))
+
+
+def key_of(spec: Spec, env: str | None) -> str:
+    """What rollouts of a spec are stored under: its name, and the environment's after an @ so that they never mix."""
+    return f"{spec.name}@{env}" if env else spec.name
+
+
+def whoami() -> str:
+    """user@host, for the history."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):
+        user = str(os.getuid())
+    return f"{user}@{socket.gethostname()}"
+
+
+def git_commit(folder: Path) -> str:
+    """The commit of the working tree that holds a file, or "" outside of one."""
+    try:
+        found = subprocess.run(
+            ["git", "rev-parse", "HEAD"],  # noqa: S607 - the user's own git
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=5,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return found.stdout.strip() if found.returncode == 0 else ""
+
+
+def begin(store: RolloutStore, spec: Spec, release: Release, *, now: float, who: str) -> tuple[Record, bool]:
+    """The rollout to drive: the one that is under way, or a new one. The store's lease must be held.
+
+    Returns:
+        The record, and whether it was there already.
+
+    Raises:
+        RolloutError: one is under way for another spec or release; what differs is named.
+    """
+    current = store.current()
+    if current is not None and not current.over:
+        _demand_same(current, spec, release)
+        return current, True
+    moment = datetime.fromtimestamp(now, UTC)
+    rollout_id = f"{moment:%Y%m%d-%H%M%S}-{release.hash[:6]}{secrets.token_hex(1)}"
+    record = Record(
+        id=rollout_id,
+        name=spec.name,
+        started=now,
+        entered=now,
+        spec=to_storage(spec),
+        spec_hash=spec_hash(spec),
+        release=release,
+        canary=deployed_id_for(rollout_id),
+        # Requests that were left for an earlier rollout are not for this one.
+        handled=f"{int(now * 1000):015d}",
+        seq=2,
+        tail=LogEntry(
+            seq=1,
+            at=now,
+            kind="started",
+            text=f"started by {who}",
+            data={"release": release.hash, "image": release.image},
+        ),
+    )
+    store.create(record)
+    return record, False
+
+
+def _demand_same(current: Record, spec: Spec, release: Release) -> None:
+    if current.spec_hash == spec_hash(spec) and current.release.hash == release.hash:
+        return
+    differs = changed_fields(current.spec, to_storage(spec)) or ["the release"]
+    raise RolloutError(
+        f"rollout {current.id} is under way ({current.phase}) and deploy.yaml changed since: {', '.join(differs[:5])}; "
+        "undo the change to go on with it, or `vertex-deploy rollout abort` it first"
+    )
+
+
+def controller_for(
+    store: RolloutStore,
+    record: Record,
+    *,
+    clock: Clock,
+    on_entry: Callable[[LogEntry, Record], None] | None = None,
+    on_idle: Callable[[Record], None] | None = None,
+) -> Controller:
+    """A controller of a stored rollout that uses Google's clients."""
+    spec = spec_of(record)
+    private = spec.target.endpoint.access in {"psc", "psa"}
+    return Controller(
+        store=store,
+        record=record,
+        plan=plan_of(spec, lag=LAG[private]),
+        gates=spec.rollout.gates,
+        target=VertexTarget(spec, record.release),
+        source_for=lambda endpoint: CloudMonitoringSource(endpoint=endpoint, project=spec.gcp.project, private=private),
+        clock=clock,
+        on_entry=on_entry,
+        on_idle=on_idle,
+    )

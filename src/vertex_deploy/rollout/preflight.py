@@ -1,0 +1,66 @@
+"""Before anything is changed: which version is stable, and whether a rollout can start at all. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from vertex_deploy.rollout.actions import Move
+from vertex_deploy.rollout.machine import Ending, Event
+from vertex_deploy.rollout.operations import same_model
+
+if TYPE_CHECKING:
+    from vertex_deploy.rollout.plan import Plan
+    from vertex_deploy.targets.types import Deployed, Observation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """What preflight came to.
+
+    Args:
+        move: ready, nothing to do, or refused, with the reason.
+        stable: the version that has all traffic; None on an endpoint without deployed models.
+    """
+
+    move: Move
+    stable: Deployed | None = None
+
+
+def inspect(plan: Plan, *, endpoint: Observation | None, model: str | None, canary: str) -> Found:
+    """Find stable, or say why the rollout cannot start.
+
+    Args:
+        plan: how the endpoint is reached, and what the steps are.
+        endpoint: as read back; None if there is none yet.
+        model: this release's model version, if it is uploaded already.
+        canary: the deployed model id that was chosen.
+    """
+    if endpoint is None or not endpoint.deployed:
+        return Found(
+            move=Move(Event.READY, "first version: nothing is deployed yet, so it will get all traffic at once")
+        )
+    if endpoint.find(canary):
+        return _refused(f"deployed model id {canary} is taken on {endpoint.endpoint}; start again for another id")
+    serving = [deployed for deployed in endpoint.deployed if endpoint.split.get(deployed.id)]
+    if len(serving) != 1:
+        shares = ", ".join(f"{d.id} ({d.reference}): {endpoint.split.get(d.id, 0)}%" for d in endpoint.deployed)
+        return _refused(
+            f"{endpoint.endpoint} has no single stable version ({shares}); give one of them all the traffic first, for "
+            "example with `gcloud ai endpoints update --traffic-split=ID=100`"
+        )
+    stable = serving[0]
+    if model is not None and same_model(stable.reference, model):
+        return Found(
+            move=Move(Event.NOTHING_TO_DO, f"{model} has all the traffic already", Ending.PROMOTED), stable=stable
+        )
+    if plan.access == "psa":
+        return _refused(
+            "target.endpoint.access is psa, and an endpoint reached over VPC peering cannot split traffic between "
+            "versions; use psc or dedicated, which can"
+        )
+    return Found(move=Move(Event.READY, f"stable is {stable.id} ({stable.reference})"), stable=stable)
+
+
+def _refused(why: str) -> Found:
+    return Found(move=Move(Event.REFUSED, why, Ending.FAILED))

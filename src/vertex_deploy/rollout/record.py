@@ -1,0 +1,201 @@
+"""The durable state of one rollout, and how it is written: frozen values in, JSON out, and back.
+
+A ``Record`` holds all that a controller needs to go on anywhere: the whole spec, the release, and the names of whatever
+is in flight. Reading tolerates keys that a newer version added; a record that lacks something is refused.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Any
+
+from vertex_deploy.errors import StateError
+from vertex_deploy.release import Release
+from vertex_deploy.rollout.machine import Ending, Event, Phase, advance
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+FORMAT = 1
+"""Version of the stored form; a record of another one is refused."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pending:
+    """An external effect that was begun.
+
+    Args:
+        kind: endpoint, upload, deploy or undeploy.
+        since: when it was intended, seconds since the epoch.
+        name: the operation's name; None: the call was about to be made; "": the API had it already.
+        polled: when it was last read.
+        done: it has ended.
+        error: what it ended with, or None.
+        stage: the API's own word for where it is.
+    """
+
+    kind: str
+    since: float
+    name: str | None = None
+    polled: float = 0.0
+    done: bool = False
+    error: str | None = None
+    stage: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogEntry:
+    """One line of a rollout's history.
+
+    Args:
+        seq: its number within the rollout, from 1; an entry written again after a crash has the same number.
+        at: seconds since the epoch.
+        kind: started, transition, operation, measured, request or warning.
+        text: for people, one line.
+        data: for programs.
+    """
+
+    seq: int
+    at: float
+    kind: str
+    text: str
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """A value that ``json.dumps`` takes."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> LogEntry:
+        """What ``to_json`` wrote."""
+        return cls(**_known(cls, data))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """One rollout, as it is stored.
+
+    Args:
+        id: its own name: start time and release hash.
+        name: the spec's name.
+        started: seconds since the epoch.
+        spec: the whole spec, environment applied, as ``model_dump(mode="json")``.
+        spec_hash: of that spec.
+        release: what is rolled out.
+        canary: deployed model id of the new version, chosen before anything was called.
+        phase: where it is.
+        entered: when it got there.
+        step: index of the current step; -1 before the first.
+        endpoint: full resource name, once known.
+        stable: deployed model id of the old version; None for the first version ever.
+        stable_model: projects/.../models/M@V of it.
+        model: projects/.../models/M@V of the new version, once uploaded.
+        split: the split that we last set or accepted: id -> percent.
+        actual: the split that was last read back.
+        pending: the external effect in flight.
+        measured: when metrics were last read.
+        measured_until: end of the newest interval that was recorded.
+        verdict: the judge's last word on the current step, as JSON.
+        handled: id of the last request that was acted on.
+        ending: how it ends: set when that is certain, final once ``phase`` is done.
+        reason: why it is where it is, one line.
+        ended: when it was over.
+        seq: number of the next history entry.
+        tail: the history entry that this version of the record commits; written to the log after the record.
+    """
+
+    id: str
+    name: str
+    started: float
+    spec: Mapping[str, Any]
+    spec_hash: str
+    release: Release
+    canary: str
+    phase: Phase = Phase.PREFLIGHT
+    entered: float = 0.0
+    step: int = -1
+    endpoint: str | None = None
+    stable: str | None = None
+    stable_model: str | None = None
+    model: str | None = None
+    split: Mapping[str, int] = field(default_factory=dict)
+    actual: Mapping[str, int] = field(default_factory=dict)
+    pending: Pending | None = None
+    measured: float = 0.0
+    measured_until: float = 0.0
+    verdict: Mapping[str, Any] | None = None
+    handled: str = ""
+    ending: Ending | None = None
+    reason: str = ""
+    ended: float | None = None
+    seq: int = 1
+    tail: LogEntry | None = None
+
+    @property
+    def over(self) -> bool:
+        """Nothing is left to do."""
+        return self.phase is Phase.DONE
+
+    def moved(
+        self, event: Event, *, now: float, reason: str, ending: Ending | None = None, step: int | None = None
+    ) -> Record:
+        """The record after an event. What belonged to the phase that was left (verdict, operation) is dropped.
+
+        Raises:
+            LookupError: the event cannot happen in this phase.
+        """
+        following = advance(self.phase, event)
+        # A deployment in flight must be waited for before its model can be undeployed: it outlives its phase.
+        deploying = self.pending is not None and self.pending.kind == "deploy"
+        keep = deploying and following in {Phase.ROLLING_BACK, Phase.REMOVING_CANARY}
+        return replace(
+            self,
+            phase=following,
+            entered=now,
+            step=self.step if step is None else step,
+            pending=self.pending if keep else None,
+            verdict=self.verdict if following in {Phase.PAUSED, Phase.DONE} else None,
+            ending=ending or self.ending,
+            reason=reason,
+            ended=now if following is Phase.DONE else None,
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """A value that ``json.dumps`` takes."""
+        return {"format": FORMAT, **asdict(self)}
+
+    def dumps(self) -> bytes:
+        """The stored form."""
+        return json.dumps(self.to_json(), indent=1, default=str).encode()
+
+    @classmethod
+    def loads(cls, raw: bytes, where: str) -> Record:
+        """Read the stored form.
+
+        Raises:
+            StateError: not JSON, another format, or something missing; ``where`` is named.
+        """
+        try:
+            data = json.loads(raw)
+            if data.get("format") != FORMAT:
+                raise StateError(
+                    f"{where}: format {data.get('format')!r}, not {FORMAT}; go on with the vertex-deploy that wrote it"
+                )
+            known = _known(cls, data)
+            known["release"] = Release(**_known(Release, data["release"]))
+            known["phase"] = Phase(data["phase"])
+            known["ending"] = Ending(data["ending"]) if data.get("ending") else None
+            known["pending"] = Pending(**_known(Pending, data["pending"])) if data.get("pending") else None
+            known["tail"] = LogEntry.from_json(data["tail"]) if data.get("tail") else None
+            return cls(**known)
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise StateError(
+                f"{where}: not a rollout's record ({type(error).__name__}: {error}); restore it from a backup, or move "
+                "the folder away to forget the rollout"
+            ) from error
+
+
+def _known(kind: Any, data: Mapping[str, Any]) -> dict[str, Any]:
+    names = {item.name for item in fields(kind)}
+    return {key: value for key, value in data.items() if key in names}

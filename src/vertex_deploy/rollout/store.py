@@ -1,0 +1,250 @@
+"""The durable side of rollouts of one name: the lease, the current record, the history, and what operators ask.
+
+The record is the only commit point. Each version of it carries the history entry that it commits; the entry is copied
+to the log afterwards, and copied again when a controller starts, so a crash between the two loses and doubles nothing.
+A record is written only over the one that was read: a controller whose lease was taken over fails at its next commit.
+
+Layout below one folder (or prefix)::
+
+    lease.json  current.json  requests/ID.json  ID/record.json  ID/log/00000001.json  ID/report.html
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import socket
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vertex_deploy.errors import RolloutBusy, StateError
+from vertex_deploy.rollout.blobs import Stale
+from vertex_deploy.rollout.record import LogEntry, Record
+from vertex_deploy.rollout.requests import Request, Verb
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from vertex_deploy.rollout.blobs import Blobs
+
+LEASE_SECONDS = 60.0
+"""How long a lease lasts without being renewed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lease:
+    """Who may write.
+
+    Args:
+        host: name of the machine.
+        pid: process id.
+        born: start time of that process in clock ticks since boot, so that a reused pid is told apart; 0 if unknown.
+        token: differs for every acquisition.
+        expires: seconds since the epoch.
+    """
+
+    host: str
+    pid: int
+    born: int
+    token: str
+    expires: float
+
+
+def this_process(now: float) -> Lease:
+    """A new lease for this process."""
+    pid = os.getpid()
+    return Lease(
+        host=socket.gethostname(), pid=pid, born=_born(pid), token=secrets.token_hex(8), expires=now + LEASE_SECONDS
+    )
+
+
+def is_dead(lease: Lease) -> bool:
+    """Whether its process certainly is no more: only a process of this machine can be known to be dead."""
+    if lease.host != socket.gethostname():
+        return False
+    try:
+        os.kill(lease.pid, 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return lease.born != 0 and _born(lease.pid) != lease.born
+
+
+def _born(pid: int) -> int:
+    """Field 22 of /proc/PID/stat (proc(5)); 0 where there is no /proc."""
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[19])
+    except (OSError, IndexError, ValueError):
+        return 0
+
+
+class RolloutStore:
+    """Everything durable about the rollouts of one name.
+
+    Args:
+        blobs: where it is kept.
+        where: how messages name the place.
+        dead: whether a lease's process is known to be dead; tests pass their own.
+    """
+
+    def __init__(self, blobs: Blobs, where: str, *, dead: Callable[[Lease], bool] = is_dead) -> None:
+        self._blobs = blobs
+        self.where = where
+        self._dead = dead
+        self._lease: tuple[Lease, str] | None = None
+        self._generations: dict[str, str] = {}
+
+    # -- the lease ---------------------------------------------------------------------------------------------------
+
+    def holder(self, now: float) -> Lease | None:
+        """The controller that is at work, or None."""
+        raw, _ = self._blobs.read("lease.json")
+        if not raw:
+            return None
+        try:
+            lease = Lease(**json.loads(raw))
+        except (ValueError, TypeError) as error:
+            raise StateError(
+                f"{self.where}/lease.json: not a lease ({error}); delete it if no controller runs"
+            ) from error
+        return None if lease.expires <= now or self._dead(lease) else lease
+
+    def acquire(self, lease: Lease, now: float) -> None:
+        """Become the one writer; an expired lease, or that of a dead process on this machine, is taken over.
+
+        Raises:
+            RolloutBusy: another controller is at work.
+        """
+        _, generation = self._blobs.read("lease.json")
+        holder = self.holder(now)
+        if holder is not None:
+            raise RolloutBusy(
+                f"{self.where}: a controller is at work (pid {holder.pid} on {holder.host}); watch it with "
+                "`rollout watch`, or stop it with `rollout abort`"
+            )
+        self._put_lease(lease, generation)
+
+    def renew(self, now: float) -> None:
+        """Prolong our lease.
+
+        Raises:
+            RolloutBusy: it was taken over.
+        """
+        if self._lease is None:
+            raise RolloutBusy(f"{self.where}: the lease is not held")
+        lease, generation = self._lease
+        self._put_lease(Lease(**{**asdict(lease), "expires": now + LEASE_SECONDS}), generation)
+
+    def release(self) -> None:
+        """Let others in; nothing happens if the lease is not ours any more."""
+        if self._lease is not None and self._blobs.read("lease.json")[1] == self._lease[1]:
+            self._blobs.delete("lease.json")
+        self._lease = None
+
+    def _put_lease(self, lease: Lease, generation: str) -> None:
+        try:
+            written = self._blobs.write("lease.json", json.dumps(asdict(lease)).encode(), generation=generation)
+        except Stale:
+            self._lease = None
+            raise RolloutBusy(f"{self.where}: another controller took the lease; this one stops") from None
+        self._lease = (lease, written)
+
+    # -- records -----------------------------------------------------------------------------------------------------
+
+    def current(self) -> Record | None:
+        """The newest rollout, over or not."""
+        raw, self._generations["current.json"] = self._blobs.read("current.json")
+        return self.load(str(json.loads(raw)["id"])) if raw else None
+
+    def load(self, rollout_id: str) -> Record:
+        """One rollout.
+
+        Raises:
+            StateError: it is not there, or cannot be read.
+        """
+        name = f"{rollout_id}/record.json"
+        raw, generation = self._blobs.read(name)
+        if not raw:
+            known = ", ".join(self.ids()) or "none"
+            raise StateError(f"{self.where}: no rollout {rollout_id!r}; there is: {known}")
+        self._generations[name] = generation
+        return Record.loads(raw, f"{self.where}/{name}")
+
+    def ids(self) -> list[str]:
+        """Every rollout of this name, oldest first."""
+        return [name.rpartition("/")[0] for name in self._blobs.names("") if name.endswith("/record.json")]
+
+    def create(self, record: Record) -> None:
+        """Make a new rollout the current one.
+
+        Raises:
+            RolloutBusy: somebody else started one at the same moment.
+        """
+        self._put(f"{record.id}/record.json", record.dumps(), "")
+        self._copy_tail(record)
+        self._put("current.json", json.dumps({"id": record.id}).encode(), self._generations.get("current.json", ""))
+
+    def commit(self, record: Record) -> None:
+        """Write a new version of a record over the one that was read, then its history entry.
+
+        Raises:
+            RolloutBusy: another controller wrote it in between; nothing was written.
+        """
+        name = f"{record.id}/record.json"
+        self._put(name, record.dumps(), self._generations.get(name, ""))
+        self._copy_tail(record)
+
+    def recover(self, record: Record) -> None:
+        """Copy the history entry of a record to the log again: its writer may have been killed before it could."""
+        self._copy_tail(record)
+
+    def _put(self, name: str, data: bytes, generation: str) -> None:
+        try:
+            self._generations[name] = self._blobs.write(name, data, generation=generation)
+        except Stale:
+            raise RolloutBusy(f"{self.where}: another controller took over ({name} changed); this one stops") from None
+
+    def _copy_tail(self, record: Record) -> None:
+        if record.tail is not None:
+            entry = json.dumps(record.tail.to_json(), default=str).encode()
+            self._blobs.write(f"{record.id}/log/{record.tail.seq:08d}.json", entry)
+
+    def log(self, rollout_id: str, after: int = 0) -> list[LogEntry]:
+        """The history of a rollout, oldest first.
+
+        Args:
+            rollout_id: which.
+            after: only entries with a higher number.
+        """
+        names = [n for n in self._blobs.names(f"{rollout_id}/log/") if int(Path(n).stem) > after]
+        return [LogEntry.from_json(json.loads(self._blobs.read(name)[0])) for name in names]
+
+    def attach(self, rollout_id: str, name: str, data: bytes) -> str:
+        """Keep a file (a report) with a rollout; where it is."""
+        self._blobs.write(f"{rollout_id}/{name}", data)
+        return f"{self.where}/{rollout_id}/{name}"
+
+    # -- requests ----------------------------------------------------------------------------------------------------
+
+    def ask(self, verb: Verb, *, who: str, now: float) -> Request:
+        """Leave a request for whoever controls the rollout."""
+        request = Request(id=f"{int(now * 1000):015d}-{secrets.token_hex(3)}", verb=verb, who=who, at=now)
+        self._blobs.write(f"requests/{request.id}.json", json.dumps(request.to_json()).encode(), generation="")
+        return request
+
+    def next_request(self, after: str) -> Request | None:
+        """The oldest request that was not acted on.
+
+        Args:
+            after: id of the last one that was; it and older ones are swept away.
+        """
+        for name in self._blobs.names("requests/"):
+            if Path(name).stem <= after:
+                self._blobs.delete(name)
+                continue
+            data: dict[str, Any] = json.loads(self._blobs.read(name)[0])
+            return Request.from_json(data)
+        return None
