@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema, field_serializer, model_validator
 
-from vertex_deploy.spec.base import SpecModel
+from vertex_deploy.spec.base import Says, SpecModel
 from vertex_deploy.spec.units import Duration, Share, format_duration, format_share, parse_duration, parse_share
 
 _LATENCY = re.compile(r"latency_p([1-9]\d?(?:\.\d)?)")
@@ -45,6 +45,7 @@ Margin = Annotated[
     BeforeValidator(lambda v: v if isinstance(v, float) else parse_margin(v)),
     PlainSerializer(format_share, return_type=str, when_used="json"),
     WithJsonSchema({"type": "string", "pattern": r"^\d+(\.\d+)?\s*(%|x)$"}),
+    Says("a percentage such as 10%, or a factor such as 1.1x"),
 ]
 """A fraction as a float; written ``10%`` or ``1.1x`` in a spec."""
 
@@ -92,6 +93,7 @@ Quantity = Annotated[
     float,
     BeforeValidator(_quantity),
     WithJsonSchema({"anyOf": [{"type": "number"}, {"type": "string", "pattern": r"^[0-9.]+\s*(%|[a-z0-9.]+)$"}]}),
+    Says("a percentage such as 0.5%, a duration such as 500ms, or a number, by metric"),
 ]
 """A limit in the metric's own unit: ``0.5%`` for error_rate, ``500ms`` for latencies, a number for custom metrics."""
 
