@@ -223,3 +223,16 @@ async def test_a_fault_is_answered_and_counted_as_the_client_saw_it(bench, clien
     assert min(served.model_ms for served in bench.recorder.requests) >= 20
     bench.plane.faults.clear()
     assert (await client.post(PREDICT, json={"instances": [1]})).status == 200
+
+
+async def test_a_client_that_leaves_in_the_middle_of_a_stream_frees_the_replica(bench, client):
+    await ready(bench)
+    response = await client.post(STREAM, json={"instances": [1], "parameters": {"stream": 20}})
+    await response.content.readany()
+    [replica] = bench.plane.endpoints[ENDPOINT].models["7"].replicas
+    assert replica.outstanding == 1
+    response.close()
+    async with asyncio.timeout(2):
+        while replica.outstanding:  # noqa: ASYNC110 - noticed when the next piece is written
+            await asyncio.sleep(0.01)
+    assert [served.code for served in bench.recorder.requests] == [499]
