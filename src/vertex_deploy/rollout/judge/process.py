@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 # Shares of the uninvested wealth put in: at the first interval, at the first of each later step, and at every other.
-FIRST, STEP, DRIP = 0.5, 0.25, 0.02
+FIRST, STEP, DRIP = 0.75, 0.25, 0.02
 
 
 class Process:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from vertex_deploy.rollout.judge.intake import Placed
 
 # How much worse than accepted the canary is supposed to be, as factors of odds; evidence is the mean over them.
-WORSE = (1.3, 1.7, 2.5, 4.0, 8.0, 20.0)
+WORSE = (1.5, 2.5, 5.0, 12.0)
 # How much better than the regression that must be ruled out.
 BETTER = (1 / 2, 1 / 4, 1 / 16)
 # Weight of the past in stable's recent behaviour, per interval.

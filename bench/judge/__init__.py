@@ -1,0 +1,1 @@
+"""How soon and how surely bad canaries are found, ours against named peers: ``python -m bench.judge``."""
