@@ -19,6 +19,7 @@ import pytest
 from containers.tools import image
 from containers.tools.store import ROOT, Store
 from tests.containers import engine
+from vertex_deploy import contract
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -169,14 +170,11 @@ def test_photograph_is_recognised_as_a_jpeg_body_and_in_json_alike(server: engin
     assert one[0]["scores"][0] == pytest.approx(two[1]["scores"][0], abs=1e-3)
 
 
-def test_bad_input_is_the_clients_error(server: engine.Container) -> None:
-    for body, content_type in (
-        (b"{", "application/json"),
-        (b'{"instances": []}', "application/json"),
-        (b"x", "image/jpeg"),
-    ):
-        status, answer = server.predict(body, content_type)
-        assert 400 <= status < 500, answer
+def test_container_keeps_vertex_ais_contract(server: engine.Container, cat: bytes) -> None:
+    sample = contract.Sample.from_request(as_json([cat]), raw=cat, raw_content_type="image/jpeg")
+    routes = contract.Routes.from_environment(server.environment)
+    report = contract.run(contract.HttpServer(f"http://127.0.0.1:{server.port}"), routes, sample)
+    assert report.of(contract.Outcome.PASSED) == list(report.findings)
 
 
 def test_sigterm_lets_what_was_accepted_finish_and_exits_0(
