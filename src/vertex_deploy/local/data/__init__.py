@@ -2,7 +2,7 @@
 
 ``plane.LocalDataPlane`` is the whole of it; ``images.ImageMap`` says which command stands for which image. Modules that
 decide (``probes``, ``router``, ``environment``, ``envelope``, ``faults``) do no I/O; ``replica``, ``deployed`` and
-``forward`` drive them.
+``forward`` drive them. ``memory`` has the stand-ins for tests.
 """
 
 from vertex_deploy.local.data.images import ImageMap

@@ -240,7 +240,8 @@ class DeployedModel:
         return container_environment(
             self.plan,
             port=port,
-            inherited=machinery.inherited,
+            # A container has a PATH and a HOME of its own.
+            inherited={} if self._image.container else machinery.inherited,
             storage_emulator_host=machinery.storage_emulator_host,
             extra=machinery.extra_env,
         )
@@ -256,8 +257,17 @@ class DeployedModel:
         )
 
     def _spec(self, port: int, log: Path) -> LaunchSpec:
+        environment = self._environment(port)
         return LaunchSpec(
-            argv=self._command_line(port), cwd=self._image.cwd, environment=self._environment(port), log=log, port=port
+            argv=self._command_line(port),
+            cwd=self._image.cwd,
+            environment=environment,
+            log=log,
+            port=port,
+            image=self._image.container,
+            entrypoint=tuple(expand(word, environment) for word in self.plan.container.command)
+            if self._image.container
+            else (),
         )
 
 

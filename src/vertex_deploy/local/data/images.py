@@ -9,7 +9,8 @@ the shorter. COMMAND is split as a shell would split it, but no shell runs it. I
 - the model's ``command`` would replace it by a program inside the image, which is not here: deploying such a model is
   refused, rather than running something else than was asked for.
 
-Leaves out pulling and running images: a launcher for podman would be another ``Launcher``.
+Where podman is installed, COMMAND may be ``container:IMAGE``: that image is run (``podman``), and with ``container:``
+alone the image that the model names.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 _TAG_OR_DIGEST = re.compile(r"(@[A-Za-z0-9+._-]+:[0-9a-fA-F]+|:[\w][\w.-]{0,127})+$", re.ASCII)
 _GLOB = frozenset("*?[")
+_CONTAINER = "container:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +42,12 @@ class LocalImage:
     Args:
         argv: program and arguments.
         cwd: the working directory, and what a relative program path is relative to.
+        container: the image to run as a container; "" runs ``argv`` as a process.
     """
 
     argv: tuple[str, ...]
     cwd: Path
+    container: str = ""
 
 
 def repository(reference: str) -> str:
@@ -62,6 +66,8 @@ def _parse_command(reference: str, command: object, where: str) -> tuple[str, ..
         words = tuple(shlex.split(command))
     except ValueError as error:
         raise UsageError(f"{where}: {reference}: the command cannot be split into words ({error}): {command}") from None
+    if words and words[0].startswith(_CONTAINER) and len(words) > 1:
+        raise UsageError(f"{where}: {reference}: {words[0]} takes no arguments; give the model containerSpec.args")
     if not words:
         raise UsageError(f"{where}: {reference}: the command is empty; for instance {reference}='python -m serving'")
     return words
@@ -123,7 +129,7 @@ class ImageMap:
         """
         for key in (reference, repository(reference)):
             if key in self.commands:
-                return LocalImage(self.commands[key], self.cwd)
+                return self._image(self.commands[key], reference)
         globs = [
             key
             for key in self.commands
@@ -131,15 +137,20 @@ class ImageMap:
             and (fnmatch.fnmatchcase(reference, key) or fnmatch.fnmatchcase(repository(reference), key))
         ]
         if globs:
-            return LocalImage(self.commands[max(globs, key=len)], self.cwd)
+            return self._image(self.commands[max(globs, key=len)], reference)
         raise ImageNotMapped(
             f"image {reference!r} has no local command: start Local Vertex with --image 'REF=COMMAND', for instance "
             f"--image '{repository(reference)}=python -m serving'"
         )
 
+    def _image(self, command: tuple[str, ...], reference: str) -> LocalImage:
+        if command[0].startswith(_CONTAINER):
+            return LocalImage((), self.cwd, container=command[0].removeprefix(_CONTAINER) or reference)
+        return LocalImage(command, self.cwd)
+
 
 def command_line(image: LocalImage, *, command: Sequence[str], args: Sequence[str], reference: str) -> tuple[str, ...]:
-    """Program and arguments of a container that runs as a local process.
+    """Program and arguments of a container that runs as a local process; only the arguments of one that is run.
 
     Args:
         image: what the map holds for the image.
@@ -150,6 +161,8 @@ def command_line(image: LocalImage, *, command: Sequence[str], args: Sequence[st
     Raises:
         LocalError: ``command`` is set.
     """
+    if image.container:
+        return tuple(args)
     if command:
         raise LocalError(
             f"image {reference!r} runs locally as {shlex.join(image.argv)!r}, so containerSpec.command "

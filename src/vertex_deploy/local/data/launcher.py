@@ -34,11 +34,13 @@ class LaunchSpec:
     """One process to start.
 
     Args:
-        argv: program and arguments; no shell.
+        argv: program and arguments, no shell; for an image only the arguments.
         cwd: working directory.
         environment: all of it.
         log: file that stdout and stderr go to.
         port: the loopback port that the process will listen on.
+        image: run this container image rather than a program; "" for a program.
+        entrypoint: what replaces the image's ENTRYPOINT, if anything.
     """
 
     argv: tuple[str, ...]
@@ -46,6 +48,8 @@ class LaunchSpec:
     environment: Mapping[str, str]
     log: Path
     port: int
+    image: str = ""
+    entrypoint: tuple[str, ...] = ()
 
 
 class Running(Protocol):

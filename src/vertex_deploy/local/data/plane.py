@@ -22,7 +22,7 @@ from vertex_deploy.local.data.deployed import DeployedModel, EndpointState, Mach
 from vertex_deploy.local.data.faults import FaultTable, target_matches
 from vertex_deploy.local.data.forward import Forwarder
 from vertex_deploy.local.data.gauges import Gauges
-from vertex_deploy.local.data.launcher import ProcessLauncher
+from vertex_deploy.local.data.podman import LocalLauncher
 from vertex_deploy.local.data.predict_grpc import PredictionService
 from vertex_deploy.local.data.predict_http import PredictHttp
 from vertex_deploy.local.data.prober import LoopbackProber
@@ -92,7 +92,7 @@ class LocalDataPlane:
         self._resolve = resolve_endpoint
         self._machinery = Machinery(
             images=images,
-            launcher=launcher or ProcessLauncher(),
+            launcher=launcher or LocalLauncher(os.environ),
             prober=prober or LoopbackProber(),
             timer=timer or SystemTimer(),
             timing=timing or Timing(),
@@ -118,6 +118,8 @@ class LocalDataPlane:
 
     async def deploy(self, plan: DeployPlan, on_stage: Callable[[str], None]) -> None:
         """Start the replicas and return when all are healthy; see ``seams.DataPlane.deploy``.
+
+        The API's stages of making a cluster and adding nodes to it are not reported: nothing of the kind happens.
 
         Raises:
             ApiError: ALREADY_EXISTS: the deployed model id is in use; INVALID_ARGUMENT: the image is not mapped or the
