@@ -140,6 +140,33 @@ def test_the_environments_key_is_validated(section, expected):
     assert any(line.startswith(expected) for line in problems(head + section)), problems(head + section)
 
 
+def test_a_gate_on_a_custom_metric_loads():
+    gate = '- {metric: rating, min: 3.5, range: [0, 5], no_data_after: 10m, query: {prometheus: "avg(rating)"}}'
+    found = examined(swap(("- {metric: error_rate", gate + "\n    - {metric: error_rate")))
+    assert found.problems == ()
+    assert found.spec.rollout.gates[0].range == (0, 5)
+    assert found.spec.rollout.gates[0].no_data_after == 600
+    assert from_storage(to_storage(found.spec)) == found.spec
+
+
+def test_a_bare_number_is_no_duration_inside_a_gate_either():
+    found = problems(swap(("min_requests: 200", "no_data_after: 300")))
+    assert len(found) == 1
+    assert found[0].startswith("deploy.yaml:16: rollout.gates[0].no_data_after: 300 is not a duration; write a number")
+
+
+@pytest.mark.parametrize("section", ["model:\n", "monitoring: null\n", "monitoring: {}\n"])
+def test_an_empty_section_is_its_defaults(section):
+    assert (
+        problems(swap(("model: {artifact: gs://my-project-models/lite0/2, labels: {team: vision}}\n", section))) == []
+    )
+
+
+def test_an_empty_value_is_refused_as_forgotten():
+    found = problems(swap(("keep_stable: 24h", "keep_stable:")))
+    assert found[0].startswith("deploy.yaml:19: rollout.keep_stable: must be a duration such as 500ms")
+
+
 def test_a_file_that_is_not_there_is_a_wrong_command_line(tmp_path):
     with pytest.raises(UsageError, match="cannot be read: No such file"):
         load(tmp_path / "nope.yaml")

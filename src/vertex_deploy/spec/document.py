@@ -206,11 +206,11 @@ def got(node: Node) -> str:
 
 
 def plain(node: Node) -> Any:
-    """The values without their places."""
+    """The values without their places; lists as tuples, which the models have."""
     if isinstance(node.value, dict):
         return {key: plain(child) for key, child in node.value.items()}
     if isinstance(node.value, list):
-        return [plain(child) for child in node.value]
+        return tuple(plain(child) for child in node.value)
     return node.value
 
 

@@ -61,10 +61,10 @@ class Explainer:
         if kind == "extra_forbidden" or loc[-1] == _KEY:
             return self._unknown_key(self._in_document(loc[:-1] if loc[-1] == _KEY else loc))
         path = self._in_document(loc)
-        if kind in ("value_error", "assertion_error"):
+        node, wanted = locate(self.root, path)[0], self.shape.at(path)
+        if kind in ("value_error", "assertion_error") and node.value is not None:
             message, _, fix = one_line(str(context.get("error", ""))).partition("; ")
             return self.at(path, message or "not valid", fix)
-        node, wanted = locate(self.root, path)[0], self.shape.at(path)
         quote = kind == "string_type" and isinstance(node.value, (int, float))
         fix = f'write it in quotes: "{got(node)}"' if quote else ""
         return self.at(path, f"must be {describe(wanted)}, not {got(node)}" if wanted else "not valid", fix)

@@ -10,8 +10,6 @@ import types
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
 
-from annotated_types import Ge, Gt, Interval, Le, Lt
-
 from vertex_deploy.spec.base import Says, SpecModel
 
 if TYPE_CHECKING:
@@ -127,15 +125,12 @@ def _describe_generic(shape: Shape) -> str:
 
 def _bounds(metadata: tuple[Any, ...]) -> str:
     low = high = ""
+    # By attribute: pydantic keeps one bound in Ge, Gt, Le or Lt, and several in Interval.
     for item in metadata:
-        if isinstance(item, Ge) or (isinstance(item, Interval) and item.ge is not None):
-            low = f"from {item.ge}"
-        if isinstance(item, Gt) or (isinstance(item, Interval) and item.gt is not None):
-            low = f"above {item.gt}"
-        if isinstance(item, Le) or (isinstance(item, Interval) and item.le is not None):
-            high = f"to {item.le}"
-        if isinstance(item, Lt) or (isinstance(item, Interval) and item.lt is not None):
-            high = f"below {item.lt}"
+        for name, word in (("ge", "from"), ("gt", "above")):
+            low = f"{word} {bound}" if (bound := getattr(item, name, None)) is not None else low
+        for name, word in (("le", "to"), ("lt", "below")):
+            high = f"{word} {bound}" if (bound := getattr(item, name, None)) is not None else high
     if low.startswith("from") and not high:
         low = low.replace("from", "of at least", 1)
     if high.startswith("to") and not low.startswith("from"):

@@ -21,6 +21,7 @@ from vertex_deploy.spec.explain import Explainer
 from vertex_deploy.spec.fields import Shape
 from vertex_deploy.spec.models import Spec
 from vertex_deploy.spec.problems import Problem, did_you_mean, field_name, one_line
+from vertex_deploy.spec.units import WRITTEN
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -102,7 +103,7 @@ def examine_text(data: bytes, file: str, env: str | None = None) -> Examined:
         message, fix = f"no environment {env[:40]!r}", did_you_mean(env, overlays)
         problems.append(Problem(file, place.key_line, place.key_column, ENVIRONMENTS, message, fix))
 
-    spec, at_base = _validate(base, file)
+    spec, at_base = _validate(_prune(base), file)
     # Alone the base may lack what every environment adds, or not fit together; that counts only if it is what is asked.
     problems += [problem for problem in at_base if env not in overlays or problem.certain]
     chosen = spec if env is None else None
@@ -162,25 +163,29 @@ def _environments(root: Node, file: str) -> tuple[dict[str, Node], list[Problem]
 
 
 def _prune(node: Node, here: Shape | None = _SHAPE) -> Node:
-    """Drop an environment's nulls for keys that exist: the base has no such key either, so they change nothing."""
-    if not isinstance(node.value, dict):
+    """Drop nulls that say "the default": of sections (``model:`` with nothing below) and in environments.
+
+    An environment's null for a key that the base has is applied by ``merge``; here are those for keys it has not. A
+    null for a value in the base stays and is refused: ``keep_stable:`` is more likely forgotten than meant.
+    """
+    if not isinstance(node.value, dict) or here is None:
         return node
-    known = here.keys() if here else ()
-    return replace(
-        node,
-        value={
-            key: _prune(child, here.at((key,)) if here else None)
-            for key, child in node.value.items()
-            if not (child.value is None and child.path[:1] == (ENVIRONMENTS,) and key in known)
-        },
-    )
+    known = here.keys()
+    kept: dict[str, Node] = {}
+    for key, child in node.value.items():
+        below = here.at((key,))
+        default = child.path[:1] == (ENVIRONMENTS,) or (below is not None and below.model is not None)
+        if child.value is not None or key not in known or not default:
+            kept[key] = _prune(child, below)
+    return replace(node, value=kept)
 
 
 def _validate(root: Node, file: str) -> tuple[Spec | None, list[Problem]]:
     explainer = Explainer(root, file, _SHAPE, more_keys=(ENVIRONMENTS,))
     values = plain(root)
     try:
-        spec = Spec.model_validate_json(json.dumps(values), strict=True)
+        # Python's mode, not JSON's: a validator that runs before a model would leave JSON's mode half way down.
+        spec = Spec.model_validate(values, strict=True, context=WRITTEN)
     except ValidationError as error:
         problems = explainer.validation(error)
         sections = _valid_sections(values)
@@ -199,7 +204,7 @@ def _valid_sections(values: Mapping[str, Any]) -> dict[str, Any]:
     for name, adapter in _SECTIONS.items():
         try:
             if name in values:
-                sections[name] = adapter.validate_json(json.dumps(values[name]), strict=True)
+                sections[name] = adapter.validate_python(values[name], strict=True, context=WRITTEN)
             elif not Spec.model_fields[name].is_required():
                 sections[name] = Spec.model_fields[name].get_default(call_default_factory=True)
         except ValidationError:

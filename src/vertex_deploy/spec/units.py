@@ -7,6 +7,7 @@ refused, because its unit would be a guess; Python code passes numbers.
 from __future__ import annotations
 
 import re
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BeforeValidator, PlainSerializer, ValidationInfo, WithJsonSchema
@@ -25,6 +26,8 @@ _PERCENT = re.compile(rf"([+-]?{_NUMBER})\s*%")
 _LONGEST = 3650 * 86400.0
 """Ten years: no duration of a deployment is longer, and sums of durations stay exact to the millisecond."""
 _LARGEST_SHARE = 1000.0
+WRITTEN = MappingProxyType({"written": True})
+"""Validation context of values that people wrote in a file."""
 
 # JSON Schema patterns are JavaScript's: no fullmatch, so they are anchored, and a lookahead refuses "".
 _PLAIN = _NUMBER.replace("?:", "")
@@ -84,10 +87,11 @@ def _short(value: Any) -> str:
 
 
 def _from(parse: Callable[[Any], float]) -> Callable[[Any, ValidationInfo], float]:
-    """Text is parsed; a number is taken as it is from Python code, and refused from JSON and YAML."""
+    """Text is parsed; a number is taken as it is from Python code, and refused from JSON and from people's files."""
 
     def validate(value: Any, info: ValidationInfo) -> float:
-        if info.mode == "python" and isinstance(value, (int, float)) and not isinstance(value, bool):
+        code = info.mode == "python" and info.context is not WRITTEN
+        if code and isinstance(value, (int, float)) and not isinstance(value, bool):
             return float(value)
         return parse(value)
 
