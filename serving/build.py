@@ -23,15 +23,15 @@ from typing import TYPE_CHECKING
 # Read when OpenMP is loaded, so set before torch is imported; see serving.engines.process.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-import torch  # noqa: E402 - see above
-from safetensors.torch import save_file  # noqa: E402 - see above
+import torch
+from safetensors.torch import save_file
 
-from serving import models  # noqa: E402 - see above
-from serving.artifact.machine import cpu_flags  # noqa: E402 - see above
-from serving.artifact.manifest import MANIFEST, File, Input, Machine, Manifest, Preprocess  # noqa: E402 - see above
-from serving.engines import torch_engines  # noqa: E402 - see above
-from serving.engines.verify import reference_input, verify  # noqa: E402 - see above
-from serving.errors import ServingError  # noqa: E402 - see above
+from serving import models
+from serving.artifact.machine import cpu_flags
+from serving.artifact.manifest import MANIFEST, File, Input, Machine, Manifest, Preprocess
+from serving.engines import torch_engines
+from serving.engines.verify import reference_input, verify
+from serving.errors import ServingError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

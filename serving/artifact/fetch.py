@@ -65,13 +65,13 @@ class Bucket:
     """A folder in Cloud Storage. ``STORAGE_EMULATOR_HOST`` is honoured, with anonymous credentials."""
 
     def __init__(self, uri: str) -> None:
+        bucket, _, prefix = uri.removeprefix("gs://").partition("/")
+        if not bucket:
+            raise ArtifactError(f"{uri}: no bucket; write gs://BUCKET/FOLDER")
         # Imported here: it takes most of a second, and a folder on disk needs none of it.
         from google.auth.credentials import AnonymousCredentials  # noqa: PLC0415
         from google.cloud import storage  # type: ignore[import-untyped]  # noqa: PLC0415
 
-        bucket, _, prefix = uri.removeprefix("gs://").partition("/")
-        if not bucket:
-            raise ArtifactError(f"{uri}: no bucket; write gs://BUCKET/FOLDER")
         self.uri = uri.rstrip("/")
         self._prefix = prefix.strip("/")
         if os.environ.get("STORAGE_EMULATOR_HOST"):

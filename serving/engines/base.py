@@ -81,7 +81,8 @@ class Shape:
                 raise EngineError(
                     f"an instance of {row.dtype} {list(row.shape)}: float32 {list(self.instance)} is needed"
                 )
-        return np.ascontiguousarray(batch) if isinstance(batch, np.ndarray) else np.stack(batch)
+        # np.stack keeps the strides of its inputs, so its result needs the same treatment.
+        return np.ascontiguousarray(batch if isinstance(batch, np.ndarray) else np.stack(batch))
 
     def guard_answer(self, logits: Array, n: int) -> Array:
         """The logits, if they are what was promised.
