@@ -1,7 +1,7 @@
 """Print what the server needs, for an image that installs it without the rest of the project.
 
 ``python serving/requirements.py pyproject.toml > requirements.txt`` in a Dockerfile's build stage: the list lives in
-one place, the extra ``serving`` of ``pyproject.toml``. Needs nothing but the standard library, and no installed package.
+one place, the extra ``serving`` of ``pyproject.toml``. Needs nothing but the standard library.
 """
 
 from __future__ import annotations
