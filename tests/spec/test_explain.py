@@ -23,17 +23,15 @@ def test_members_of_unions_are_explained_without_pydantics_tags():
     ]
 
 
-def test_an_unknown_or_missing_tag_is_explained_by_the_allowed_keys():
+def test_an_unknown_or_missing_tag_is_explained_with_the_allowed_ones():
     lines = explained("shapes:\n- {type: circel}\n- {radius: 1}\n- 3\n")
-    assert [line.split(": ")[:2] for line in lines] == [
-        ["f:2", "shapes[0]"],
-        ["f:3", "shapes[1]"],
-        ["f:4", "shapes[2]"],
+    assert lines[:2] == [
+        "f:2: shapes[0].type: must be one of circle, square, not 'circel'",
+        "f:3: shapes[1].type: missing key; add type (one of circle, square)",
     ]
-    assert not any("Input" in line or "tag" in line for line in lines)
+    assert lines[2].startswith("f:4: shapes[2]: must be a mapping with the keys type, radius or a mapping")
 
 
 def test_a_key_of_a_mapping_is_explained_as_an_unknown_key():
-    assert explained("colours: {fil: red}\n") == [
-        "f:1: colours.fil: unknown key; did you mean fill? (allowed: fill, line)"
-    ]
+    line = "f:1: colours.fil: unknown key; did you mean fill? (allowed: fill, line)"
+    assert explained("colours: {fil: red}\n") == [line]

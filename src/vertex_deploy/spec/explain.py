@@ -61,6 +61,8 @@ class Explainer:
         if kind == "extra_forbidden" or loc[-1] == _KEY:
             return self._unknown_key(self._in_document(loc[:-1] if loc[-1] == _KEY else loc))
         path = self._in_document(loc)
+        if kind in ("union_tag_invalid", "union_tag_not_found") and isinstance(locate(self.root, path)[0].value, dict):
+            return self._tag((*path, str(context["discriminator"]).strip("'")))
         node, wanted = locate(self.root, path)[0], self.shape.at(path)
         if kind in ("value_error", "assertion_error") and node.value is not None:
             message, _, fix = one_line(str(context.get("error", ""))).partition("; ")
@@ -68,6 +70,16 @@ class Explainer:
         quote = kind == "string_type" and isinstance(node.value, (int, float))
         fix = f'write it in quotes: "{got(node)}"' if quote else ""
         return self.at(path, f"must be {describe(wanted)}, not {got(node)}" if wanted else "not valid", fix)
+
+    def _tag(self, path: Path) -> Problem:
+        """The key that says which of several models is meant is absent or names none."""
+        node, absent = locate(self.root, path)
+        parent = self.shape.at(path[:-1])
+        arms = (arm.at(path[-1:]) for arm in parent.arms()) if parent else ()
+        allowed = ", ".join(describe(arm) for arm in arms if arm)
+        if absent:
+            return replace(self.at(path, "missing key", f"add {path[-1]} (one of {allowed})"), certain=False)
+        return self.at(path, f"must be one of {allowed}, not {got(node)}", "")
 
     def _unknown_key(self, path: Path) -> Problem:
         parent = self.shape.at(path[:-1])
