@@ -98,7 +98,7 @@ def read(message: M, paths: Iterable[str]) -> M:
     if not wanted or "*" in wanted:
         return message
     pb = type(message).pb(message)  # type: ignore[attr-defined] # every M is proto-plus
-    unknown = wanted - pb.DESCRIPTOR.fields_by_name.keys()
+    unknown = wanted - set(pb.DESCRIPTOR.fields_by_name)
     if unknown:
         raise invalid(f"Field '{min(unknown)}' in read_mask does not exist.")
     for field, _ in pb.ListFields():
