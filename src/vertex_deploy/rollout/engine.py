@@ -1,8 +1,8 @@
 """Puts a rollout together: where it is stored, what it drives, where its evidence comes from.
 
 ``begin`` starts a rollout or finds the one that is under way; ``controller_for`` gives the controller that drives it
-with Google's clients. Everything a controller needs is in the record: a rollout started from a laptop is continued by any
-machine that reaches the store.
+with Google's clients. Everything a controller needs is in the record: a rollout started from a laptop is continued by
+any machine that reaches the store.
 """
 
 from __future__ import annotations

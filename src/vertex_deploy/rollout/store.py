@@ -220,7 +220,13 @@ class RolloutStore:
             after: only entries with a higher number.
         """
         names = [n for n in self._blobs.names(f"{rollout_id}/log/") if int(Path(n).stem) > after]
-        return [LogEntry.from_json(json.loads(self._blobs.read(name)[0])) for name in names]
+        entries = [LogEntry.from_json(json.loads(self._blobs.read(name)[0])) for name in names]
+        # The last entry may be committed but not copied, if the controller was killed in between.
+        raw, _ = self._blobs.read(f"{rollout_id}/record.json")
+        tail = Record.loads(raw, f"{self.where}/{rollout_id}/record.json").tail if raw else None
+        if tail is not None and tail.seq > max(after, entries[-1].seq if entries else 0):
+            entries.append(tail)
+        return entries
 
     def attach(self, rollout_id: str, name: str, data: bytes) -> str:
         """Keep a file (a report) with a rollout; where it is."""

@@ -29,7 +29,7 @@ class MemoryTarget:
         endpoint: resource name, or None for no endpoint yet.
         deployed: what is deployed.
         split: id -> percent.
-        polls: how often an operation is read before it is done.
+        polls: how many calls an operation outlasts before it is done.
         errors: kind of operation -> the error it ends with.
         hook: called with (method, "before" or "after") around every call; raises to stand for a fault or a crash.
         versions: release -> version of the model.
@@ -129,30 +129,32 @@ class MemoryTarget:
         self._etag += 1
 
     def poll(self, operation: str) -> Progress:
-        """See ``Target``; the effect happens with the read that finds it done."""
-        return self._call("poll", lambda: self._advance(operation))
+        """See ``Target``."""
+        return self._call("poll", lambda: self._progress(operation))
 
     def forget_operations(self) -> None:
-        """Lose every operation's name, as an API does after some days; those in flight end well."""
-        for name in list(self._operations):
-            while not self._advance(name).done:
-                pass
+        """Lose every operation's name, as an API does after some days; those in flight end first."""
+        for _ in range(self.polls + 1):
+            self._pass_time()
         self._operations.clear()
 
-    def _advance(self, operation: str) -> Progress:
+    def _pass_time(self) -> None:
+        """Operations go on whether or not anybody looks; every call is a moment."""
+        for name, (kind, left, data) in list(self._operations.items()):
+            if left > 0:
+                self._operations[name] = (kind, left - 1, data)
+            elif not kind.startswith("done ") and kind not in self.errors:
+                self._operations[name] = (f"done {kind}", 0, self._finish(kind, data))
+
+    def _progress(self, operation: str) -> Progress:
         if operation not in self._operations:
             return Progress(done=True, lost=True)
         kind, left, data = self._operations[operation]
-        if left > 0:
-            self._operations[operation] = (kind, left - 1, data)
-            return Progress(done=False, stage="STARTING_MODEL_SERVER" if kind == "deploy" else "")
         if kind.startswith("done "):
             return Progress(done=True, result=data if kind == "done upload" else "")
-        if error := self.errors.get(kind):
-            return Progress(done=True, error=error)
-        result = self._finish(kind, data)
-        self._operations[operation] = (f"done {kind}", 0, result)
-        return Progress(done=True, result=result)
+        if left == 0 and kind in self.errors:
+            return Progress(done=True, error=self.errors[kind])
+        return Progress(done=False, stage="STARTING_MODEL_SERVER" if kind == "deploy" else "")
 
     def _finish(self, kind: str, data: str) -> str:
         self._etag += 1
@@ -185,6 +187,7 @@ class MemoryTarget:
     def _call(self, call: str, work: Callable[[], T]) -> T:
         self.hook(call, "before")
         self.calls.append(call)
+        self._pass_time()
         result = work()
         self.hook(call, "after")
         return result

@@ -1,0 +1,377 @@
+"""``vertex-deploy rollout``: start, watch and steer rollouts.
+
+Progress goes to standard error where standard output carries JSON or events, so that programs can read the one while
+people read the other. Commands that drive or watch exit with the rollout's own code: 0 promoted, 10 rolled back, 11
+aborted, 12 paused.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from vertex_deploy.cli.output import Output, OutputFormat, emit
+
+if TYPE_CHECKING:
+    from typing import Self, TextIO
+
+    from vertex_deploy.rollout.record import LogEntry, Record
+    from vertex_deploy.rollout.store import RolloutStore
+
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    add_completion=False,
+    help="Shift traffic to a new model version, step by step.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+SpecFile = Annotated[Path, typer.Argument(metavar="[DEPLOY.YAML]", help="The spec.", show_default=True)]
+Env = Annotated[str | None, typer.Option("--env", "-e", help="Environment whose overrides apply.")]
+Root = Annotated[Path, typer.Option("--store", help="Folder that keeps rollouts.")]
+Events = Annotated[str | None, typer.Option("--events", metavar="FILE|-", help="Write events as NDJSON, one a line.")]
+
+_SPEC = Path("deploy.yaml")
+_ROOT = Path(".vertex-deploy/rollouts")
+
+
+class _Screen:
+    """Shows a rollout: a live tree on a terminal, one line an event elsewhere."""
+
+    def __init__(self, store: RolloutStore, output: OutputFormat, events: str | None) -> None:
+        self._store = store
+        self._last = ""
+        self._stack = ExitStack()
+        self._events: TextIO | None = None
+        if events == "-":
+            self._events = sys.stdout
+        elif events:
+            self._events = self._stack.enter_context(_appended(Path(events)))
+        quiet = output is OutputFormat.JSON or events == "-"
+        self._out = sys.stderr if quiet else sys.stdout
+        self._live: Any = None
+        if self._out.isatty():
+            from rich.console import Console  # noqa: PLC0415 - only where there is a terminal to draw on
+            from rich.live import Live  # noqa: PLC0415 - see above
+
+            console = Console(file=self._out, highlight=False)
+            self._live = self._stack.enter_context(Live(console=console, auto_refresh=False, transient=True))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def entry(self, entry: LogEntry, record: Record) -> None:
+        """One more line of history."""
+        if self._events is not None:
+            self._events.write(json.dumps({"rollout": record.id, **entry.to_json()}, default=str) + "\n")
+            self._events.flush()
+        if entry.kind != "measured" or entry.text != self._last:
+            self._print(f"{_clock_time(entry.at)}  {record.phase:<17} {entry.text}")
+        self._last = entry.text if entry.kind == "measured" else self._last
+        self.record(record)
+
+    def record(self, record: Record) -> None:
+        """Draw the tree anew, if there is a terminal."""
+        if self._live is not None:
+            from rich.text import Text  # noqa: PLC0415 - only where there is a terminal to draw on
+
+            self._live.update(Text("\n".join(_lines(self._store, record))), refresh=True)
+
+    def _print(self, line: str) -> None:
+        if self._live is not None:
+            self._live.console.print(line, markup=False)
+        else:
+            self._out.write(line + "\n")
+            self._out.flush()
+
+
+@app.command()
+def start(
+    spec_file: SpecFile = _SPEC,
+    *,
+    env: Env = None,
+    output: Output = OutputFormat.TEXT,
+    events: Events = None,
+    report: Annotated[Path | None, typer.Option("--report", help="Also write the HTML report here.")] = None,
+    release_file: Annotated[
+        Path | None, typer.Option("--release", help="JSON with image, artifact and commit, as a build hands over.")
+    ] = None,
+    detach: Annotated[
+        bool, typer.Option("--detach-after-promotion", help="Stop at 100%; `rollout tick` removes stable later.")
+    ] = False,
+    root: Root = _ROOT,
+) -> None:
+    """Start a rollout, or go on with the one that is under way, and stay until it ends or pauses."""
+    from vertex_deploy.release import build_release, read_pins  # noqa: PLC0415 - --help must not wait for it
+    from vertex_deploy.rollout import engine, session  # noqa: PLC0415 - see above
+    from vertex_deploy.rollout.clock import SystemClock  # noqa: PLC0415 - see above
+    from vertex_deploy.rollout.machine import Phase  # noqa: PLC0415 - see above
+    from vertex_deploy.spec import load  # noqa: PLC0415 - see above
+
+    spec = load(spec_file, env)
+    release = build_release(
+        spec, pins=read_pins(release_file) if release_file else None, commit=engine.git_commit(spec_file.parent)
+    )
+    store, clock = engine.open_store(engine.key_of(spec, env), root), SystemClock()
+    with session.leased(store, clock), _Screen(store, output, events) as screen:
+        record, resumed = session.start(store, spec, release, clock=clock)
+        _announce(store, record, resumed=resumed, screen=screen)
+        record = session.drive(
+            store,
+            record,
+            clock=clock,
+            on_entry=screen.entry,
+            on_idle=screen.record,
+            stop=lambda found: detach and found.phase is Phase.KEEPING_STABLE,
+        )
+    if report is not None:
+        _write_report(store, record, report)
+    _finish(store, record, output, events)
+
+
+@app.command()
+def status(
+    spec_file: SpecFile = _SPEC, *, env: Env = None, output: Output = OutputFormat.TEXT, root: Root = _ROOT
+) -> None:
+    """Show where the newest rollout is, and return at once (exit 0 whatever it is)."""
+    store = _store(spec_file, env, root)
+    record = _newest(store)
+    emit(_view(store, record).to_json(), output, lambda: "\n".join(_lines(store, record)))
+
+
+@app.command()
+def watch(
+    spec_file: SpecFile = _SPEC, *, env: Env = None, output: Output = OutputFormat.TEXT, root: Root = _ROOT
+) -> None:
+    """Watch a rollout that another process drives, until it ends, pauses, or nobody drives it."""
+    from vertex_deploy.rollout import session  # noqa: PLC0415 - --help must not wait for it
+    from vertex_deploy.rollout.clock import SystemClock  # noqa: PLC0415 - see above
+
+    store = _store(spec_file, env, root)
+    shown = 0
+
+    with _Screen(store, output, None) as screen:
+
+        def seen(record: Record) -> None:
+            nonlocal shown
+            for entry in store.log(record.id, after=shown):
+                shown = entry.seq
+                screen.entry(entry, record)
+            screen.record(record)
+
+        record = session.follow(store, clock=SystemClock(), until=lambda _record: False, seen=seen)
+    _finish(store, record, output, None)
+
+
+@app.command()
+def history(
+    spec_file: SpecFile = _SPEC,
+    *,
+    rollout: Annotated[str | None, typer.Option("--id", help="One rollout's events instead of the list.")] = None,
+    env: Env = None,
+    output: Output = OutputFormat.TEXT,
+    root: Root = _ROOT,
+) -> None:
+    """List the rollouts of this spec, or the events of one."""
+    store = _store(spec_file, env, root)
+    if rollout is not None:
+        entries = store.log(store.load(rollout).id)
+        text = "\n".join(f"{_clock_time(entry.at)}  {entry.kind:<10} {entry.text}" for entry in entries)
+        emit([entry.to_json() for entry in entries], output, lambda: text)
+        return
+    views = [_view(store, store.load(found)) for found in store.ids()]
+    text = "\n".join(f"{view.id}  {view.ending or view.phase:<12} {view.started}  {view.reason}" for view in views)
+    emit([view.to_json() for view in views], output, lambda: text or "no rollouts yet")
+
+
+@app.command()
+def abort(
+    spec_file: SpecFile = _SPEC, *, env: Env = None, output: Output = OutputFormat.TEXT, root: Root = _ROOT
+) -> None:
+    """Stop the rollout: all traffic back to stable, the new version undeployed."""
+    _steer("abort", spec_file, env, output, root)
+
+
+@app.command()
+def rollback(
+    spec_file: SpecFile = _SPEC, *, env: Env = None, output: Output = OutputFormat.TEXT, root: Root = _ROOT
+) -> None:
+    """As abort, but recorded as the version's fault; works while stable is kept warm after promotion, too."""
+    _steer("rollback", spec_file, env, output, root)
+
+
+@app.command()
+def pause(
+    spec_file: SpecFile = _SPEC, *, env: Env = None, output: Output = OutputFormat.TEXT, root: Root = _ROOT
+) -> None:
+    """Stand still at the current split; go on with `resume`."""
+    _steer("pause", spec_file, env, output, root)
+
+
+@app.command()
+def resume(
+    spec_file: SpecFile = _SPEC, *, env: Env = None, output: Output = OutputFormat.TEXT, root: Root = _ROOT
+) -> None:
+    """Go on with a paused rollout: its step is held and measured from the beginning."""
+    _steer("resume", spec_file, env, output, root)
+
+
+@app.command()
+def promote(
+    spec_file: SpecFile = _SPEC,
+    *,
+    full: Annotated[bool, typer.Option("--full", help="To 100% at once, past all remaining steps.")] = False,
+    env: Env = None,
+    output: Output = OutputFormat.TEXT,
+    root: Root = _ROOT,
+) -> None:
+    """Go to the next step now, without waiting for its gates; recorded with your name."""
+    _steer("promote_full" if full else "promote", spec_file, env, output, root)
+
+
+@app.command()
+def tick(
+    spec_file: SpecFile = _SPEC,
+    *,
+    env: Env = None,
+    output: Output = OutputFormat.TEXT,
+    events: Events = None,
+    root: Root = _ROOT,
+) -> None:
+    """Do what is due in the rollout that is under way, and exit: for a scheduler."""
+    from vertex_deploy.rollout import session  # noqa: PLC0415 - --help must not wait for it
+    from vertex_deploy.rollout.clock import SystemClock  # noqa: PLC0415 - see above
+
+    store, clock = _store(spec_file, env, root), SystemClock()
+    with session.leased(store, clock), _Screen(store, output, events) as screen:
+        record = session.tick(store, session.under_way(store), clock=clock, on_entry=screen.entry)
+    _finish(store, record, output, events)
+
+
+@app.command()
+def report(
+    spec_file: SpecFile = _SPEC,
+    *,
+    rollout: Annotated[str | None, typer.Option("--id", help="Which rollout; the newest where absent.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Also write the HTML here.")] = None,
+    env: Env = None,
+    output: Output = OutputFormat.TEXT,
+    root: Root = _ROOT,
+) -> None:
+    """Write a rollout's report (HTML and JSON) anew and say where it is."""
+    from vertex_deploy.rollout.report import report_data, write_report  # noqa: PLC0415 - --help must not wait for it
+
+    store = _store(spec_file, env, root)
+    record = store.load(rollout) if rollout else _newest(store)
+    where = write_report(store, record)
+    if out is not None:
+        _write_report(store, record, out)
+    emit(report_data(store, record), output, lambda: where)
+
+
+def _appended(path: Path) -> TextIO:
+    from vertex_deploy.errors import UsageError  # noqa: PLC0415 - --help must not wait for it
+
+    try:
+        return path.open("a", encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"{path}: events cannot be written ({error.strerror}); name another file") from error
+
+
+def _steer(verb: str, spec_file: Path, env: str | None, output: OutputFormat, root: Path) -> None:
+    """Ask whoever drives the rollout, and watch; if nobody does, drive it here."""
+    from vertex_deploy.rollout import session  # noqa: PLC0415 - --help must not wait for it
+    from vertex_deploy.rollout.clock import SystemClock  # noqa: PLC0415 - see above
+    from vertex_deploy.rollout.requests import Verb  # noqa: PLC0415 - see above
+
+    store, clock, asked = _store(spec_file, env, root), SystemClock(), Verb(verb)
+    record = session.under_way(store)
+    known, to_the_end = record.handled, asked in {Verb.ABORT, Verb.ROLLBACK}
+    settled = False
+    if session.ask(store, asked, clock=clock):
+        record = session.follow(
+            store,
+            clock=clock,
+            until=lambda found: not to_the_end and found.handled != known,
+            seen=lambda _record: None,
+        )
+        settled = record.over or (not to_the_end and record.handled != known)
+    if not settled:
+        # Nobody drives it, or whoever did stopped before this was done.
+        with session.leased(store, clock), _Screen(store, output, None) as screen:
+            record = session.drive(
+                store, session.under_way(store), clock=clock, on_entry=screen.entry, on_idle=screen.record
+            )
+    _finish(store, record, output, None)
+
+
+def _announce(store: RolloutStore, record: Record, *, resumed: bool, screen: _Screen) -> None:
+    for entry in store.log(record.id)[-1 if resumed else 0 :]:
+        screen.entry(entry, record)
+
+
+def _finish(store: RolloutStore, record: Record, output: OutputFormat, events: str | None) -> None:
+    view = _view(store, record)
+    where = f"{store.where}/{record.id}/report.html"
+    if events != "-":
+        emit(
+            view.to_json() | {"report": where}, output, lambda: "\n".join([*_lines(store, record), f"report: {where}"])
+        )
+    raise typer.Exit(view.exit_code)
+
+
+def _write_report(store: RolloutStore, record: Record, path: Path) -> None:
+    from vertex_deploy.errors import UsageError  # noqa: PLC0415 - --help must not wait for it
+    from vertex_deploy.rollout.report import render_report, report_data  # noqa: PLC0415 - see above
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(render_report(report_data(store, record)), encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"{path}: the report cannot be written ({error.strerror}); name another place") from error
+
+
+def _store(spec_file: Path, env: str | None, root: Path) -> RolloutStore:
+    from vertex_deploy.rollout.engine import key_of, open_store  # noqa: PLC0415 - --help must not wait for it
+    from vertex_deploy.spec import load  # noqa: PLC0415 - see above
+
+    return open_store(key_of(load(spec_file, env), env), root)
+
+
+def _newest(store: RolloutStore) -> Record:
+    from vertex_deploy.errors import RolloutError  # noqa: PLC0415 - --help must not wait for it
+
+    record = store.current()
+    if record is None:
+        raise RolloutError(f"{store.where}: no rollout yet; begin one with `vertex-deploy rollout start`")
+    return record
+
+
+def _view(store: RolloutStore, record: Record) -> Any:
+    import time  # noqa: PLC0415 - beside its only use
+
+    from vertex_deploy.rollout.plan import plan_of, spec_of  # noqa: PLC0415 - --help must not wait for it
+    from vertex_deploy.rollout.view import view_of  # noqa: PLC0415 - see above
+
+    now = time.time()
+    return view_of(record, plan_of(spec_of(record)), now=now, holder=store.holder(now))
+
+
+def _lines(store: RolloutStore, record: Record) -> list[str]:
+    from vertex_deploy.rollout.view import lines  # noqa: PLC0415 - --help must not wait for it
+
+    return lines(_view(store, record))
+
+
+def _clock_time(seconds: float) -> str:
+    from datetime import datetime  # noqa: PLC0415 - beside its only use
+
+    return datetime.fromtimestamp(seconds).astimezone().strftime("%H:%M:%S")

@@ -1,0 +1,141 @@
+"""Line charts as inline SVG: no scripts, no fonts, no network. Pure.
+
+Colours come from the page's CSS variables, so that one file serves light and dark screens. All text is escaped here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from html import escape
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+WIDTH, HEIGHT = 860, 220
+_LEFT, _RIGHT, _TOP, _BOTTOM = 56, 12, 12, 26
+_TICKS = 4
+_MINUTE, _HOUR = 60.0, 3600.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """One line of a chart.
+
+    Args:
+        label: in the legend and the tooltip.
+        colour: a CSS class: stable, canary or other.
+        points: (seconds since the rollout began, value); None breaks the line.
+        dashed: drawn dashed.
+        steps: drawn as steps, for values that hold until they change.
+    """
+
+    label: str
+    colour: str
+    points: Sequence[tuple[float, float | None]]
+    dashed: bool = False
+    steps: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mark:
+    """A vertical line at a moment."""
+
+    at: float
+    label: str
+
+
+def chart(
+    title: str, lines: Sequence[Line], *, span: float, unit: str, top: float | None = None, marks: Sequence[Mark] = ()
+) -> str:
+    """One chart with axes, legend and marks.
+
+    Args:
+        title: above it, and its accessible name.
+        lines: what is drawn.
+        span: length of the time axis, seconds.
+        unit: behind the values of the vertical axis.
+        top: largest value of the vertical axis; found from the lines where absent.
+        marks: moments that the lines are read against.
+    """
+    values = [value for line in lines for _, value in line.points if value is not None]
+    if not values:
+        return f'<figure><figcaption>{escape(title)}</figcaption><p class="none">Nothing was measured.</p></figure>'
+    high = top or nice(max(values))
+    span = max(span, 1.0)
+    parts = [_axes(span, high, unit)]
+    for index, mark in enumerate(marks):
+        x = _x(mark.at, span)
+        # Neighbours' labels take turns in height: they would cover each other.
+        parts.append(
+            f'<line class="mark" x1="{x:.1f}" x2="{x:.1f}" y1="{_TOP}" y2="{HEIGHT - _BOTTOM}"/>'
+            f'<text class="mark" x="{x + 3:.1f}" y="{_TOP + 10 + 12 * (index % 2)}">{escape(mark.label)}</text>'
+        )
+    parts += [_line(line, span, high) for line in lines]
+    legend = "".join(
+        f'<span class="{line.colour}{" dashed" if line.dashed else ""}">{escape(line.label)}</span>' for line in lines
+    )
+    return (
+        f'<figure><figcaption>{escape(title)}<span class="legend">{legend}</span></figcaption>'
+        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}">{"".join(parts)}</svg></figure>'
+    )
+
+
+def nice(value: float) -> float:
+    """The next of 1, 2, 2.5, 5 times a power of ten: a round end of an axis."""
+    if value <= 0:
+        return 1.0
+    power = 1.0
+    while power < value:
+        power *= 10
+    while power / 10 >= value:
+        power /= 10
+    return next((power * part for part in (0.1, 0.2, 0.25, 0.5) if power * part >= value), power)
+
+
+def _axes(span: float, high: float, unit: str) -> str:
+    found = []
+    for tick in range(_TICKS + 1):
+        y = _y(high * tick / _TICKS, high)
+        found.append(
+            f'<line class="grid" x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
+            f'<text x="{_LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{high * tick / _TICKS:g}{escape(unit)}</text>'
+        )
+        at = span * tick / _TICKS
+        anchor = "start" if tick == 0 else "end" if tick == _TICKS else "middle"
+        found.append(
+            f'<text x="{_x(at, span):.1f}" y="{HEIGHT - 8}" text-anchor="{anchor}">{_duration(at, span)}</text>'
+        )
+    return "".join(found)
+
+
+def _line(line: Line, span: float, high: float) -> str:
+    path, pen, last = [], False, 0.0
+    for at, value in line.points:
+        if value is None:
+            pen = False
+            continue
+        x, y = _x(at, span), _y(min(value, high), high)
+        if pen and line.steps:
+            path.append(f"L{x:.1f},{last:.1f}")
+        path.append(f"{'L' if pen else 'M'}{x:.1f},{y:.1f}")
+        # A point between two gaps has no line: its round cap shows it.
+        if not pen:
+            path.append(f"L{x:.1f},{y:.1f}")
+        pen, last = True, y
+    dashes = " dashed" if line.dashed else ""
+    return f'<path class="{line.colour}{dashes}" d="{"".join(path)}"><title>{escape(line.label)}</title></path>'
+
+
+def _x(at: float, span: float) -> float:
+    return _LEFT + (WIDTH - _LEFT - _RIGHT) * min(max(at / span, 0.0), 1.0)
+
+
+def _y(value: float, high: float) -> float:
+    return HEIGHT - _BOTTOM - (HEIGHT - _TOP - _BOTTOM) * value / high
+
+
+def _duration(seconds: float, span: float) -> str:
+    if span < 3 * _MINUTE:
+        return f"{seconds:.0f} s"
+    return f"{seconds / _MINUTE:.1f} min" if span < 3 * _HOUR else f"{seconds / _HOUR:.1f} h"

@@ -1,0 +1,131 @@
+"""One sitting of a controller: take the lease, drive, write the report, let go. And how others ask it for something.
+
+What is left out: printing (``cli.rollout``).
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from vertex_deploy.errors import RolloutError
+from vertex_deploy.rollout.engine import begin, controller_for, whoami
+from vertex_deploy.rollout.machine import Phase
+from vertex_deploy.rollout.report import write_report
+from vertex_deploy.rollout.requests import possible
+from vertex_deploy.rollout.store import this_process
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from vertex_deploy.release import Release
+    from vertex_deploy.rollout.clock import Clock
+    from vertex_deploy.rollout.record import LogEntry, Record
+    from vertex_deploy.rollout.requests import Verb
+    from vertex_deploy.rollout.store import RolloutStore
+    from vertex_deploy.spec.models import Spec
+
+
+@contextmanager
+def leased(store: RolloutStore, clock: Clock) -> Iterator[None]:
+    """Hold the store's lease.
+
+    Raises:
+        RolloutBusy: another controller is at work.
+    """
+    now = clock.now()
+    store.acquire(this_process(now), now)
+    try:
+        yield
+    finally:
+        store.release()
+
+
+def start(store: RolloutStore, spec: Spec, release: Release, *, clock: Clock) -> tuple[Record, bool]:
+    """Begin a rollout or find the one under way; see ``engine.begin``. The lease must be held."""
+    return begin(store, spec, release, now=clock.now(), who=whoami())
+
+
+def drive(
+    store: RolloutStore,
+    record: Record,
+    *,
+    clock: Clock,
+    on_entry: Callable[[LogEntry, Record], None] | None = None,
+    on_idle: Callable[[Record], None] | None = None,
+    stop: Callable[[Record], bool] = lambda _record: False,
+) -> Record:
+    """Drive until it is over, paused, or ``stop`` says so; the report is written however it ends. The lease must be held.
+
+    Raises:
+        CloudError: an API kept failing; the rollout can be started again.
+        RolloutBusy: another controller took over.
+    """
+    controller = controller_for(store, record, clock=clock, on_entry=on_entry, on_idle=on_idle)
+    try:
+        return controller.run(stop)
+    finally:
+        write_report(store, controller.record)
+
+
+def tick(store: RolloutStore, record: Record, *, clock: Clock, on_entry: Callable[[LogEntry, Record], None]) -> Record:
+    """Do what is due and return, for a scheduler. The lease must be held."""
+    controller = controller_for(store, record, clock=clock, on_entry=on_entry)
+    try:
+        controller.tick()
+    finally:
+        write_report(store, controller.record)
+    return controller.record
+
+
+def under_way(store: RolloutStore) -> Record:
+    """The rollout that is under way.
+
+    Raises:
+        RolloutError: there is none.
+    """
+    record = store.current()
+    if record is None or record.over:
+        last = f"; the last one, {record.id}, is {record.ending}" if record else ""
+        raise RolloutError(
+            f"{store.where}: no rollout is under way{last}; begin one with `vertex-deploy rollout start`"
+        )
+    return record
+
+
+def ask(store: RolloutStore, verb: Verb, *, clock: Clock) -> bool:
+    """Leave a request; whether a controller is at work that will answer it.
+
+    Raises:
+        RolloutError: no rollout is under way, or the request means nothing where it is.
+    """
+    record = under_way(store)
+    if not possible(verb, record.phase):
+        raise RolloutError(f"rollout {record.id} is {record.phase}: {verb} has no meaning there; see `rollout status`")
+    now = clock.now()
+    store.ask(verb, who=whoami(), now=now)
+    return store.holder(now) is not None
+
+
+def follow(
+    store: RolloutStore, *, clock: Clock, until: Callable[[Record], bool], seen: Callable[[Record], None]
+) -> Record:
+    """Watch what another controller does.
+
+    Args:
+        store: of the rollout.
+        clock: time.
+        until: whether to stop watching.
+        seen: told of the record about once a second.
+
+    Returns:
+        The last record; watching also ends when nobody drives it any more.
+    """
+    while True:
+        record = store.current()
+        if record is None:
+            raise RolloutError(f"{store.where}: no rollout yet; begin one with `vertex-deploy rollout start`")
+        seen(record)
+        if until(record) or record.over or record.phase is Phase.PAUSED or store.holder(clock.now()) is None:
+            return record
+        clock.sleep(1.0)

@@ -1,0 +1,225 @@
+"""What a person sees of a rollout: a view model made from the record, and its lines. Pure; nothing is printed here.
+
+Terminal, JSON and report all start from ``View``, so that they cannot disagree.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from vertex_deploy.errors import ExitCode
+from vertex_deploy.rollout.machine import SUMMARY, Phase
+from vertex_deploy.spec.units import format_duration
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from vertex_deploy.rollout.plan import Plan
+    from vertex_deploy.rollout.record import Record
+    from vertex_deploy.rollout.store import Lease
+
+ICONS = {"pass": "✔", "fail": "✖", "continue": "…", "insufficient": "○"}
+_BAR = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Share:
+    """One version and its traffic, in percent: as it should be, and as it was read back."""
+
+    role: str
+    id: str
+    model: str
+    desired: int
+    actual: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GateView:
+    """One reading of the judge, ready to be printed."""
+
+    gate: str
+    kind: str
+    outcome: str
+    value: str
+    limit: str
+    stable: str
+    samples: int
+    evidence: float
+    explanation: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """A rollout at one moment.
+
+    Args:
+        name: of the spec.
+        id: of the rollout.
+        phase: where it is.
+        doing: one sentence about that phase.
+        step: such as "2 of 3", or "".
+        weight: the canary's share at this step, percent; None before the first.
+        left: seconds until the hold or the keeping ends; None where nothing is timed.
+        stage: the API's word for the operation in flight.
+        shares: both versions.
+        gates: the latest readings.
+        reason: why it is where it is.
+        ending: promoted, rolled_back, aborted, failed, or "" while it lasts.
+        exit_code: what a controller that stops here exits with.
+        controller: who drives it, or "".
+        started: RFC 3339.
+        ended: RFC 3339, or "".
+    """
+
+    name: str
+    id: str
+    phase: str
+    doing: str
+    step: str
+    weight: int | None
+    left: float | None
+    stage: str
+    shares: tuple[Share, ...]
+    gates: tuple[GateView, ...]
+    reason: str
+    ending: str
+    exit_code: int
+    controller: str
+    started: str
+    ended: str
+
+    def to_json(self) -> dict[str, Any]:
+        """A value that ``json.dumps`` takes."""
+        return asdict(self)
+
+
+def exit_code(record: Record) -> ExitCode:
+    """What a controller that stops at this record exits with."""
+    if record.over and record.ending is not None:
+        return record.ending.exit_code
+    return ExitCode.INCONCLUSIVE if record.phase is Phase.PAUSED else ExitCode.OK
+
+
+def view_of(record: Record, plan: Plan, *, now: float, holder: Lease | None = None) -> View:
+    """The view of a record.
+
+    Args:
+        record: as stored.
+        plan: its numbers.
+        now: seconds since the epoch.
+        holder: the controller at work, if there is one.
+    """
+    shown = 0 <= record.step <= plan.last
+    return View(
+        name=record.name,
+        id=record.id,
+        phase=record.phase,
+        doing=SUMMARY[record.phase],
+        step=f"{record.step + 1} of {plan.last + 1}" if shown else "",
+        weight=plan.weights[record.step] if shown else None,
+        left=time_left(record, plan, now),
+        stage=record.pending.stage if record.pending else "",
+        shares=_shares(record),
+        gates=tuple(_gate(reading) for reading in (record.verdict or {}).get("readings", ())),
+        reason=record.reason,
+        ending=record.ending or "" if record.over else "",
+        exit_code=int(exit_code(record)),
+        controller=f"pid {holder.pid} on {holder.host}" if holder else "",
+        started=_moment(record.started),
+        ended=_moment(record.ended) if record.ended else "",
+    )
+
+
+def time_left(record: Record, plan: Plan, now: float) -> float | None:
+    """Seconds until the current hold, or the keeping of stable, ends."""
+    if record.phase is Phase.HOLDING:
+        return max(0.0, record.entered + plan.holds[record.step] - now)
+    if record.phase is Phase.KEEPING_STABLE:
+        return max(0.0, record.entered + plan.keep_stable - now)
+    return None
+
+
+def lines(view: View) -> list[str]:
+    """The view as lines of plain text."""
+    head = f"{view.name}  {view.ending or view.phase}"
+    if view.step:
+        head += f"  step {view.step} ({view.weight}%)"
+    if view.left is not None:
+        head += f"  {format_duration(float(round(view.left)))} left"
+    if view.stage:
+        head += f"  {view.stage}"
+    found = [head, f"├─ {view.reason or view.doing}"]
+    for share in view.shares:
+        bar = ("█" * round(share.actual * _BAR / 100)).ljust(_BAR, "·")
+        off = "" if share.actual == share.desired else f"  (desired {share.desired}%)"
+        found.append(f"├─ {share.role:<6} {bar} {share.actual:>3}%{off}  {share.id}  {share.model}")
+    for gate in view.gates:
+        versus = f", stable {gate.stable}" if gate.stable else ""
+        found.append(
+            f"├─ {ICONS[gate.outcome]} {gate.gate} ({gate.kind}): {gate.value}, limit {gate.limit}{versus}, "
+            f"{gate.samples} requests: {gate.outcome}"
+        )
+    driver = f"driven by {view.controller}" if view.controller else "no controller is at work"
+    found.append(f"└─ {view.id}, started {view.started}" + (f", ended {view.ended}" if view.ended else f", {driver}"))
+    return found
+
+
+def quantity(value: float | None, unit: str) -> str:
+    """``0.0123`` share as ``1.23%``, ``87.2`` ms as ``87.2 ms``; "not measured" for None."""
+    if value is None:
+        return "not measured"
+    if unit == "share":
+        return f"{value * 100:.3g}%"
+    return f"{value:.4g} ms" if unit == "ms" else f"{value:.4g}"
+
+
+def _shares(record: Record) -> tuple[Share, ...]:
+    versions = [("stable", record.stable, record.stable_model)]
+    if record.model or record.actual.get(record.canary):
+        versions.append(("canary", record.canary, record.model))
+    ours = [
+        Share(
+            role=role,
+            id=deployed,
+            model=short(model or ""),
+            desired=record.split.get(deployed, 0),
+            actual=record.actual.get(deployed, 0),
+        )
+        for role, deployed, model in versions
+        if deployed
+    ]
+    known = {share.id for share in ours}
+    others = sorted((set(record.actual) | set(record.split)) - known)
+    return (
+        *ours,
+        *(
+            Share(role="other", id=i, model="", desired=record.split.get(i, 0), actual=record.actual.get(i, 0))
+            for i in others
+        ),
+    )
+
+
+def short(model: str) -> str:
+    """``projects/p/locations/l/models/M@3`` as ``M@3``."""
+    return model.rpartition("/")[2]
+
+
+def _gate(reading: Mapping[str, Any]) -> GateView:
+    unit = reading["unit"]
+    return GateView(
+        gate=reading["gate"],
+        kind=reading["kind"],
+        outcome=reading["outcome"],
+        value=quantity(reading["value"], unit),
+        limit=quantity(reading["threshold"], unit),
+        stable=quantity(reading["stable"], unit) if reading["stable"] is not None else "",
+        samples=reading["samples"],
+        evidence=reading["evidence"],
+        explanation=reading["explanation"],
+    )
+
+
+def _moment(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
