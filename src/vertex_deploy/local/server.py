@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
+import gc
 import logging
 import os
 import signal
@@ -288,6 +289,10 @@ async def serve(settings: Settings, state: State, *, project: str, region: str) 
             project=project,
             region=region,
         )
+        # Google's clients leave some 190,000 objects behind: a full collection stops every request for 100 ms and more,
+        # which a rollout's latency gates would take for the model's. What exists now exists for good.
+        gc.collect()
+        gc.freeze()
         state.write(running)
         _log.info("ready: REST on port %d, gRPC on port %d", vertex.ports.rest, vertex.ports.grpc)
         try:
