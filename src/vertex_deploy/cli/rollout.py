@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from vertex_deploy.cli.judge import judge
 from vertex_deploy.cli.output import Output, OutputFormat, emit
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ app = typer.Typer(
     help="Shift traffic to a new model version, step by step.",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+app.command()(judge)
 
 SpecFile = Annotated[Path, typer.Argument(metavar="[DEPLOY.YAML]", help="The spec.", show_default=True)]
 Env = Annotated[str | None, typer.Option("--env", "-e", help="Environment whose overrides apply.")]

@@ -97,7 +97,7 @@ def render_report(data: Mapping[str, Any]) -> str:
 
 def _splits(log: Sequence[LogEntry], record: Record) -> list[dict[str, Any]]:
     """The split as it was read back or written, at each change."""
-    found = []
+    found: list[dict[str, Any]] = []
     for entry in log:
         split = entry.data.get("actual") or entry.data.get("desired") or entry.data.get("split")
         if split is not None and (not found or found[-1]["split"] != split):
@@ -205,6 +205,8 @@ def _has(item: Mapping[str, Any], version: str, name: str) -> bool:
 def _verdict_tables(verdicts: Sequence[Mapping[str, Any]]) -> str:
     if not verdicts:
         return '<p class="none">No verdict: nothing was measured, or there are no gates.</p>'
+    columns = ("outcome", "gate", "canary", "limit", "stable", "requests", "evidence", "explanation")
+    heads = "".join(f"<th>{column}</th>" for column in columns)
     found = []
     for verdict in verdicts:
         rows = "".join(
@@ -215,11 +217,10 @@ def _verdict_tables(verdicts: Sequence[Mapping[str, Any]]) -> str:
             f"<td>{r['evidence']:.3g} of {r['evidence_needed']:.3g}</td><td>{escape(r['explanation'])}</td></tr>"
             for r in verdict["readings"]
         )
+        title, why = f"{verdict['step'] or 'start'}: {verdict['outcome']}", verdict["explanation"]
         found.append(
-            f"<h3>{escape(verdict['step'] or 'start')}: {escape(verdict['outcome'])}</h3><p>{escape(verdict['explanation'])}"
-            '</p><div class="scroll"><table class="readings"><tr><th>outcome</th><th>gate</th><th>canary</th><th>limit</th>'
-            "<th>stable</th><th>requests</th><th>evidence</th><th>explanation</th></tr>"
-            f"{rows}</table></div>"
+            f'<h3>{escape(title)}</h3><p>{escape(why)}</p><div class="scroll"><table class="readings">'
+            f"<tr>{heads}</tr>{rows}</table></div>"
         )
     return "".join(found)
 

@@ -1,4 +1,4 @@
-"""The report's style sheet: system fonts, two colour schemes, colours that the colour-blind tell apart (Okabe and Ito)."""
+"""The report's style sheet: system fonts, light and dark, colours that the colour-blind tell apart (Okabe and Ito)."""
 
 STYLE = """
 :root{--paper:#fff;--ink:#1b1f24;--soft:#59636e;--rule:#d8dee4;--stable:#0072b2;--canary:#d55e00;--other:#777;
@@ -10,7 +10,8 @@ body{margin:0;background:var(--paper);color:var(--ink);font:15px/1.5 system-ui,s
 main{max-width:940px;margin:0 auto;padding:32px 20px 64px}
 h1{margin:0;font-size:26px}h2{margin:36px 0 8px;font-size:18px}h3{margin:20px 0 4px;font-size:15px}
 p{margin:4px 0 8px}.id,.none,small{color:var(--soft)}
-.badge{padding:2px 10px;border-radius:12px;border:1px solid currentColor;font-size:14px;vertical-align:4px;color:var(--wait)}
+.badge{padding:2px 10px;border-radius:12px;border:1px solid currentColor;font-size:14px;vertical-align:4px}
+.badge{color:var(--wait)}
 .badge.promoted{color:var(--good)}.badge.rolled_back,.badge.aborted,.badge.failed{color:var(--bad)}
 table{border-collapse:collapse;width:100%;font-size:13px}
 th{text-align:left;color:var(--soft);font-weight:500}

@@ -55,7 +55,7 @@ def drive(
     on_idle: Callable[[Record], None] | None = None,
     stop: Callable[[Record], bool] = lambda _record: False,
 ) -> Record:
-    """Drive until it is over, paused, or ``stop`` says so; the report is written however it ends. The lease must be held.
+    """Drive until it is over, paused, or ``stop`` says so; the report is always written. The lease must be held.
 
     Raises:
         CloudError: an API kept failing; the rollout can be started again.
