@@ -41,7 +41,7 @@ class StoredBlobs:
             How many were copied; 0 if there is no such bucket or nothing below the prefix.
 
         Raises:
-            ApiError: INVALID_ARGUMENT, not a gs:// URI.
+            ApiError: INVALID_ARGUMENT, not a gs:// URI; FAILED_PRECONDITION, the source changed while it was copied.
         """
         from_bucket, from_prefix = _folder(source)
         to_bucket, to_prefix = _folder(destination)
@@ -60,7 +60,10 @@ class StoredBlobs:
                 raise
         for item in found:
             name = to_prefix + item.name[len(from_prefix) :]
-            self._store.copy((from_bucket, item.name), (to_bucket, name), generation=item.generation)
+            try:
+                self._store.copy((from_bucket, item.name), (to_bucket, name), generation=item.generation)
+            except StorageError as error:
+                raise ApiError(grpc.StatusCode.FAILED_PRECONDITION, f"gs://{from_bucket}: {error.message}") from error
         return len(found)
 
     def delete_tree(self, uri: str) -> None:

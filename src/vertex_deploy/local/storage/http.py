@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
 import sqlite3
@@ -91,7 +90,7 @@ def guarded(
         except StorageError as error:
             return _error(request, error)
         except (OSError, sqlite3.Error) as error:
-            if isinstance(error, ConnectionError | asyncio.IncompleteReadError):
+            if isinstance(error, ConnectionError):
                 raise
             _LOG.exception("%s %s failed", request.method, request.path)
             return _error(request, StorageError(503, "backendError", f"The store failed: {error}"))

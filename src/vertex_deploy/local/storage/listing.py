@@ -55,7 +55,7 @@ def decode_token(token: str) -> str:
         StorageError: 400.
     """
     try:
-        return base64.urlsafe_b64decode(token.encode()).decode()
+        return base64.b64decode(token.encode(), altchars=b"-_", validate=True).decode()
     except ValueError:
         raise invalid("Invalid pageToken", "pageToken") from None
 

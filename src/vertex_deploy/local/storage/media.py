@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
@@ -152,11 +151,10 @@ class MediaHandlers:
                 return answer(request, session.done.json(base_url(request)))
             header = request.headers.get("Content-Range")
             chunk = ranges.chunk(header) if header else ranges.Chunk(0, None, None)
-            if chunk.first is not None:
-                await self._append(request, session, chunk)
+            arrived = chunk.first is None or await self._append(request, session, chunk)
             size = session.writer.size
             whole = chunk.total == size or (header is None and request.content_length in (None, size))
-            if not whole:
+            if not (arrived and whole):
                 headers = {"X-GUploader-UploadID": session.id}
                 if size:
                     headers["Range"] = f"bytes=0-{size - 1}"
@@ -175,8 +173,15 @@ class MediaHandlers:
                 raise
         return answer(request, session.done.json(base_url(request)))
 
-    async def _append(self, request: web.Request, session: Session, chunk: ranges.Chunk) -> None:
-        """Append what is new of a chunk; a client that missed an answer may send bytes again."""
+    async def _append(self, request: web.Request, session: Session, chunk: ranges.Chunk) -> bool:
+        """Append what is new of a chunk; a client that missed an answer may send bytes again.
+
+        Returns:
+            Whether the body came to its end; if its connection broke, what has arrived is kept and the client asks.
+
+        Raises:
+            StorageError: 503, bytes are missing before the chunk; 413.
+        """
         first = chunk.first or 0
         size = session.writer.size
         if first > size:
@@ -185,8 +190,7 @@ class MediaHandlers:
             )
         repeated = size - first
         left = chunk.last + 1 - size if chunk.last is not None else None
-        # A connection that breaks leaves what has arrived; the client asks how much that is.
-        with contextlib.suppress(ConnectionError, web.RequestPayloadError):
+        try:
             async for piece in request.content.iter_chunked(_PIECE):
                 fresh = piece[repeated:]
                 repeated = max(repeated - len(piece), 0)
@@ -194,6 +198,9 @@ class MediaHandlers:
                     fresh = fresh[: max(left, 0)]
                     left -= len(fresh)
                 await asyncio.to_thread(session.writer.write, fresh)
+        except (ConnectionError, web.RequestPayloadError):
+            return False
+        return True
 
     async def cancel(self, request: web.Request) -> web.StreamResponse:
         """Give up a resumable upload."""
