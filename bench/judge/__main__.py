@@ -39,7 +39,8 @@ _APART = """## Apart: bursts that hit the canary alone
 
 The canary's mean error rate is stable's, but it moves by itself from minute to minute (AR(1), phi 0.8, standard
 deviation 0.7 of the log). Its requests are not independent, which the evidence supposes; the option
-`evidence: {overdispersion: 4}` allows for it, at the price of slower detection.
+`evidence: {overdispersion: 4}` allows for it, at the price of slower detection. What to write is the variance of the
+errors of an hour over that of independent ones, which grows with the requests.
 """
 
 

@@ -97,7 +97,7 @@ def families() -> list[Scenario]:
 def apart() -> list[Scenario]:
     """Bursts of errors that hit the canary alone, without and with the documented option."""
     burst = Scenario("bursts on the canary alone", "errors", 0.005, canary_noise=0.7)
-    return [replace(burst, volume=volume, overdispersion=spread) for volume in VOLUMES for spread in (1.0, 4.0)]
+    return [replace(burst, volume=volume, overdispersion=spread) for volume in VOLUMES for spread in (1.0, 4.0, 16.0)]
 
 
 def grid() -> list[Scenario]:

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-import yaml
 
 from tests.rollout.judge.samples import interval, lognormal, sample
-from vertex_deploy.rollout.judge import Outcome, replay
-from vertex_deploy.spec.gates import Gate
+from vertex_deploy.rollout.judge import Outcome, replay, run_history
+from vertex_deploy.spec import load
 
-CRITERIA = Path(__file__).parents[3] / "examples" / "judge" / "criteria.yaml"
+if TYPE_CHECKING:
+    from vertex_deploy.spec.gates import Gate
+
+EXAMPLE = Path(__file__).parents[3] / "examples" / "judge"
 
 
 def gates() -> tuple[Gate, ...]:
-    data = yaml.safe_load(CRITERIA.read_text())
-    return tuple(Gate.model_validate(item) for item in data["rollout"]["gates"])
+    return load(EXAMPLE / "deploy.yaml").rollout.gates
 
 
 def history(*, median=140.0, rating=4.5, cost=0.0105, errors=0.001):
@@ -62,3 +64,7 @@ def test_a_version_that_misses_one_fails_by_it(miss, metric):
     verdict = replay(gates(), history(**miss))[-1]
     assert verdict.outcome is Outcome.FAIL
     assert {reading.metric for reading in verdict.readings if reading.outcome is Outcome.FAIL} == {metric}
+
+
+def test_the_recorded_history_beside_the_example_passes():
+    assert run_history(EXAMPLE / "history.json", gates())[-1].outcome is Outcome.PASS

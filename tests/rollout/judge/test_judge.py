@@ -65,6 +65,16 @@ def test_an_incident_on_stable_alone_is_not_blamed_on_the_canary():
     assert last(BOTH, *minutes(1, rates=(0.05, 0.002))).outcome is Outcome.PASS
 
 
+def test_little_traffic_does_not_keep_a_slow_canary_from_failing():
+    slow, fast = [0] * (len(BOUNDS) + 1), [0] * (len(BOUNDS) + 1)
+    slow[-1], fast[5] = 2, 3
+    trickle = [
+        interval(n, sample(3, 0, Histogram(BOUNDS, tuple(fast))), sample(2, 0, Histogram(BOUNDS, tuple(slow))))
+        for n in range(1, 31)
+    ]
+    assert last((gate(metric="latency_p95", max="500ms"),), *trickle).outcome is Outcome.FAIL
+
+
 def test_no_verdict_rests_on_one_bad_request():
     assert last((ERRORS,), interval(1, sample(540), sample(60, 1))).outcome is Outcome.INSUFFICIENT
 

@@ -28,16 +28,21 @@ from vertex_deploy.errors import UsageError
 from vertex_deploy.metrics.types import Histogram, Interval, VersionSample
 from vertex_deploy.rollout.judge.intake import start_of
 from vertex_deploy.rollout.judge.judge import Judge
+from vertex_deploy.spec.gates import Evidence, Gate
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from vertex_deploy.rollout.judge.verdict import Verdict
-    from vertex_deploy.spec.gates import Gate
 
 _ENTRY = ("end", "seconds", "stable", "canary", "step", "bake")
 _SAMPLE = ("requests", "errors", "latency_ms", "gauges")
 _HISTOGRAM = ("bounds", "counts")
+# For a history without a spec: is the canary worse than stable?
+DEFAULT_GATES = (
+    Gate(metric="error_rate", evidence=Evidence()),
+    Gate(metric="latency_p95", worse_than_stable=0.1),
+)
 # More would hide the first, which is where reading starts.
 _MOST_PROBLEMS = 20
 

@@ -99,12 +99,12 @@ class Mean(Check):
 
         odds = f"evidence {exp(min(self.log_evidence(), 27.0)):.3g}:1 of {self.needed:.3g}:1 needed"
         if self._against.crossed:
-            return found(Outcome.FAIL, f"{said}; the limit is broken for sure ({odds})")
+            return found(Outcome.FAIL, f"{said}; proved not to be met ({odds})")
         if value is not None and bound is not None and (value > bound if self.upper else value < bound):
             return found(Outcome.CONTINUE, f"{said}; it is not met, but that is not proved yet ({odds})")
         if self._for.log_value < log(SHOWN):
             return found(Outcome.INSUFFICIENT, f"{said}; it looks met, but too few intervals to show it")
-        return found(Outcome.PASS, f"{said}; it is met for sure")
+        return found(Outcome.PASS, f"{said}; shown to be met")
 
     def log_evidence(self) -> float:
         """Of the process against the canary."""

@@ -33,6 +33,8 @@ WORSE = (1.5, 2.5, 5.0, 12.0)
 BETTER = (1 / 2, 1 / 4, 1 / 16)
 # Weight of the past in stable's recent behaviour, per interval.
 MEMORY = 0.8
+# Bad requests that stable's recent past must be long enough for, were stable just at the limit.
+ENOUGH = 3.0
 # Where neither version has errors there is nothing to compare: then a canary surely below this rate passes.
 NEGLIGIBLE_ERRORS = 0.01
 # Evidence this far against the canary holds a relative check back even if the window looks fine.
@@ -87,9 +89,10 @@ class Absolute(Check):
         if self._versus and stable and placed.one_split:
             _compare(self._versus, canary, stable, self._evidence)
         if self._against.crossed:
-            self._proved = "the evidence counts only minutes in which stable was within it"
+            compared = self._hold and not self.bake
+            self._proved = "counting only minutes in which stable was within it" if compared else "whatever stable did"
         elif self._versus and self._versus.crossed and (self._over(self.canary) or self._over_whole()):
-            self._proved = "it is over the limit and proved worse than stable"
+            self._proved = "and worse than stable"
 
     def _certain(self, sample: VersionSample) -> tuple[int, int]:
         if self.gate.quantile is None:
@@ -102,7 +105,9 @@ class Absolute(Check):
         if not self._hold or self.bake:
             return False
         requests, bad = self._certain(stable) if stable else (0, 0)
-        self._recent = (self._recent[0] * MEMORY + requests, self._recent[1] * MEMORY + bad)
+        # With little traffic, forget nothing before there were enough requests to show a few bad ones.
+        keep = MEMORY if self._recent[0] * MEMORY * self._share >= ENOUGH else 1.0
+        self._recent = (self._recent[0] * keep + requests, self._recent[1] * keep + bad)
         if not self._recent[0] or (stable is not None and not requests):
             return False
         # One more bad request than seen: with little traffic, stable is not known to be within the limit.
@@ -147,14 +152,14 @@ class Absolute(Check):
 
         odds = f"{exp(min(self.log_evidence(), 27.0)):.3g}:1 of {self.needed:.3g}:1"
         if self._proved:
-            return found(Outcome.FAIL, f"{said}; {of} is broken for sure (evidence {odds} needed): {self._proved}")
+            return found(Outcome.FAIL, f"{said}; proved over {of}, {self._proved} (evidence {odds} needed)")
         if self._over(self.canary):
             if self._hold and not look.bake and self.stable.requests and self._over(self.stable):
                 return found(
                     Outcome.CONTINUE,
                     f"{said}, over {of}, but so is stable's {show(stable, unit)}: not held against the canary",
                 )
-            return found(Outcome.CONTINUE, f"{said}, over {of}, but that is not proved yet (evidence {odds})")
+            return found(Outcome.CONTINUE, f"{said}, over {of}, but that is not proved yet (evidence {odds} needed)")
         if not self._shown():
             worse = show(with_odds(self._share, self._evidence.detect), "share")
             what = (
@@ -282,7 +287,7 @@ class Relative(Check):
             return Finding(outcome, text, value, limit, stable)
 
         if self._against.crossed:
-            return found(Outcome.FAIL, f"{said}; the canary is worse for sure ({odds})")
+            return found(Outcome.FAIL, f"{said}; proved worse than that ({odds})")
         # Rates of few errors scatter too much to be held against the limit as they are; quantiles do not.
         over = self.gate.quantile is not None and value is not None and limit is not None and value > limit
         if evidence > LEANING or (over and evidence > 1):
