@@ -321,6 +321,13 @@ class Forwarder:
     ) -> aiohttp.ClientResponse:
         """Send to the leased replica, or to another if that one refuses the connection; the answer's headers."""
         await self._fault(model)
+        try:
+            return await self._post(lease, model.route, body, headers)
+        except aiohttp.ClientConnectorError:
+            lease.move(model.pick(self._random, max_outstanding=self._max_outstanding, exclude=lease.replica))
+            return await self._post(lease, model.route, body, headers)
+
+    async def _post(self, lease: _Lease, route: str, body: bytes, headers: Mapping[str, str]) -> aiohttp.ClientResponse:
         if self._session is None:
             # No limit of its own: max_outstanding is the limit. Bodies pass as they are.
             self._session = aiohttp.ClientSession(
@@ -330,14 +337,6 @@ class Forwarder:
                 skip_auto_headers=("Accept-Encoding", "User-Agent"),
                 cookie_jar=aiohttp.DummyCookieJar(),
             )
-        try:
-            return await self._post(lease, model.route, body, headers)
-        except aiohttp.ClientConnectorError:
-            lease.move(model.pick(self._random, max_outstanding=self._max_outstanding, exclude=lease.replica))
-            return await self._post(lease, model.route, body, headers)
-
-    async def _post(self, lease: _Lease, route: str, body: bytes, headers: Mapping[str, str]) -> aiohttp.ClientResponse:
-        assert self._session is not None  # noqa: S101 - _send made it
         return await self._session.post(
             URL.build(scheme="http", host="127.0.0.1", port=lease.replica.port, path=route, encoded=True),
             data=body,
