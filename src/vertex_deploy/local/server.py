@@ -184,6 +184,10 @@ class LocalVertex:
         wire.add(_AIPLATFORM, "google.longrunning.Operations", operations, versions=both)
         wire.add("google.cloud.monitoring", "MetricService", metrics, versions=("v3",))
 
+        wire.add(_AIPLATFORM, "DeploymentResourcePoolService", None, versions=both)
+        for service in ("AlertPolicyService", "NotificationChannelService"):
+            wire.add("google.cloud.monitoring", service, None, versions=("v3",))
+
         files = tls.ensure(settings.data / "tls")
         self.roots = files.roots
         app = web.Application(client_max_size=MAX_BODY)

@@ -143,14 +143,15 @@ class Wire:
         self.methods: dict[str, Bound] = {}
         self.routes: Routes[Route] = Routes()
 
-    def add(self, package: str, service: str, target: object, *, versions: Sequence[str] = ("v1",)) -> None:
+    def add(self, package: str, service: str, target: object | None, *, versions: Sequence[str] = ("v1",)) -> None:
         """Serve a service object.
 
         Args:
             package: import path of the client without version, such as ``google.cloud.aiplatform``.
             service: ``EndpointService``, or the full name of a service in ``MIXINS``, whose HTTP rules are those that
                 the package's EndpointService carries.
-            target: has one method for each RPC it implements.
+            target: has one method for each RPC it implements; None answers UNIMPLEMENTED to all, which says more than
+                an unknown path does.
             versions: first the one whose messages ``target`` takes, then those converted to it.
 
         Raises:
@@ -158,7 +159,7 @@ class Wire:
         """
         mixin = service in MIXINS
         native = {rpc.name: rpc for rpc in self._of(package, versions[0], service, mixin=mixin)}
-        if not any(hasattr(target, rpc.handler) for rpc in native.values()):
+        if target is not None and not any(hasattr(target, rpc.handler) for rpc in native.values()):
             raise ValueError(f"{type(target).__name__} implements no RPC of {service}")
         for version in versions:
             for rpc in self._of(package, version, service, mixin=mixin):

@@ -1,0 +1,42 @@
+"""A Local Vertex of its own for a module, started and stopped as a user does."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+IMAGE = "us-central1-docker.pkg.dev/my-project/repo/server"
+SERVER = Path(__file__).with_name("model_server.py")
+
+
+@dataclass
+class Cli:
+    """The command line in a directory of its own."""
+
+    folder: Path
+
+    def run(self, *arguments: str, check: bool = True, **env: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "vertex_deploy", "local", *arguments]
+        found = subprocess.run(
+            command, cwd=self.folder, env={**os.environ, **env}, capture_output=True, text=True, timeout=90, check=False
+        )
+        assert not check or found.returncode == 0, found.stderr
+        return found
+
+    def json(self, *arguments: str) -> dict:
+        return json.loads(self.run(*arguments, "-o", "json").stdout)
+
+    def up(self, *arguments: str) -> dict:
+        return self.json("up", "--image", f"{IMAGE}={sys.executable} {SERVER}", "--sample-period", "1s", *arguments)
+
+
+@pytest.fixture(scope="module")
+def vertex(tmp_path_factory):
+    cli = Cli(tmp_path_factory.mktemp("vertex"))
+    cli.up()
+    yield cli
+    cli.run("down")
