@@ -119,6 +119,8 @@ class Gate(SpecModel):
     """When stable breaks the same absolute limit in the same minutes: wait (it is not the canary's doing), or fail."""
     min_requests: int = Field(default=100, ge=1)
     """Requests that the canary must have answered in a step before this gate can pass."""
+    initial_delay: Duration = 0.0
+    """How long after a step begins this gate looks away (cold caches, new replicas)."""
     no_data: Literal["wait", "fail"] = "wait"
     """When nothing was measured for no_data_after: stay insufficient, or fail. Never pass."""
     no_data_after: Duration = 300.0

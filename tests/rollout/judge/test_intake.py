@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import math
 import random
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.rollout.judge.samples import drawn, gate, interval, minute, sample
 from vertex_deploy.metrics.types import Histogram, VersionSample
-from vertex_deploy.rollout.judge import Judge, Outcome
+from vertex_deploy.rollout.judge import Judge, Outcome, Verdict
 
 ERRORS = gate(metric="error_rate", max="0.5%", min_requests=200)
 GOOD, CANARY = sample(5400, 10), sample(600, 1)
@@ -169,3 +173,62 @@ def test_replaying_the_same_intervals_gives_the_same_verdicts():
     gates = (ERRORS, gate(metric="latency_p95", max="500ms", worse_than_stable="10%"))
     minutes = [drawn(n, rng) for n in range(1, 8)]
     assert judged(*minutes, gates=gates) == judged(*minutes, gates=gates)
+
+
+def test_a_cold_start_within_the_initial_delay_is_not_held_against_the_canary():
+    patient = gate(metric="error_rate", max="0.5%", initial_delay="2m")
+    history = [interval(1, GOOD, BROKEN), interval(2, GOOD, BROKEN), interval(3, GOOD, CANARY)]
+    assert judged(*history).outcome is Outcome.FAIL
+    assert judged(*history, gates=(patient,)).outcome is Outcome.PASS
+    assert judged(*history[:2], gates=(patient,)).outcome is Outcome.INSUFFICIENT
+
+
+def test_a_number_that_is_none_is_not_measured():
+    stars = gate(metric="rating", min=3, range=[1, 5], query={"prometheus": "avg(rating)"})
+    broken = [interval(n, None, sample(600, 0, rating=math.nan)) for n in range(1, 90)]
+    assert judged(*broken, gates=(stars,)).outcome is Outcome.INSUFFICIENT
+
+
+def test_an_interval_without_length_is_ignored():
+    verdict = judged(interval(1, GOOD, BROKEN, seconds=0))
+    assert verdict.outcome is Outcome.INSUFFICIENT
+    assert "no length" in verdict.notes[0]
+
+
+counts = st.integers(-5, 400)
+samples = st.none() | st.builds(
+    lambda requests, errors, low, high, stars: VersionSample(
+        requests, errors, Histogram((100.0, 500.0), (low, high, 1)), {"rating": stars}
+    ),
+    counts,
+    counts,
+    counts,
+    counts,
+    st.floats(allow_nan=True, allow_infinity=True),
+)
+arrivals = st.lists(
+    st.builds(interval, st.integers(1, 20), samples, samples, st.sampled_from([60.0, 30.0, 90.0])), max_size=25
+)
+
+
+@given(arrivals, st.integers(0, 25), st.booleans())
+def test_whatever_arrives_a_pass_rests_on_measured_requests(history, step_at, bake):
+    gates = (
+        ERRORS,
+        gate(metric="latency_p95", max="400ms", worse_than_stable="10%"),
+        gate(metric="rating", better="higher", better_than_stable="5%", min=2, range=[1, 5], query={"prometheus": "x"}),
+    )
+    judge, failed = Judge(gates), False
+    for n, item in enumerate(history):
+        if n == step_at:
+            judge.begin_bake(item.end) if bake else judge.begin_step("50%", item.end)
+        verdict = judge.update(item)
+        assert Verdict.from_json(json.loads(json.dumps(verdict.to_json(), allow_nan=False))) == verdict
+        for reading in verdict.readings:
+            if reading.outcome is Outcome.PASS:
+                assert reading.samples >= 1
+                assert reading.window.seconds > 0
+                assert reading.value is not None
+        if failed and not bake and n != step_at:
+            assert verdict.outcome is Outcome.FAIL, "a fail is final"
+        failed = verdict.outcome is Outcome.FAIL

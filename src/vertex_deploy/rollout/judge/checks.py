@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from math import exp, log
+from math import exp, isfinite, log, nan
 from typing import TYPE_CHECKING
 
 from vertex_deploy.rollout.judge import histograms
@@ -120,12 +120,14 @@ class Check(ABC):
         if sample is None:
             return False
         if self.gate.custom:
-            return self.gate.metric in sample.gauges
+            return isfinite(sample.gauges.get(self.gate.metric, nan))
         return self.gate.quantile is None or sample.latency_ms is not None
 
     def observe(self, placed: Placed) -> None:
         """Take an interval in: evidence from all, the window from those of the current step."""
         interval = placed.interval
+        if placed.age < self.gate.initial_delay:
+            return
         complete = self.measured(interval.canary) and (self.kind == "absolute" or self.measured(interval.stable))
         if complete and (placed.one_split or self.kind == "absolute"):
             self.last_measured = max(self.last_measured or interval.end, interval.end)

@@ -18,6 +18,7 @@ from bisect import bisect_left
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import Enum, auto
+from math import inf
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -59,11 +60,13 @@ class Placed:
         interval: with samples that were reset replaced by None.
         in_window: lies in the current step as a whole.
         one_split: the split did not change inside it: the versions can be compared.
+        age: seconds from the beginning of its step to its own; infinite where the step has no start.
     """
 
     interval: Interval
     in_window: bool
     one_split: bool
+    age: float = inf
 
 
 def start_of(interval: Interval) -> datetime:
@@ -110,6 +113,9 @@ class Ledger:
         Returns:
             How it may be used, or None if it is ignored.
         """
+        if interval.seconds <= 0:
+            self._count("empty")
+            return None
         intake = self.classify(interval)
         if intake is not Intake.TAKEN:
             self._count(intake.name.lower())
@@ -131,16 +137,19 @@ class Ledger:
         if cut:
             self._count("cut")
         begun = self.step.start is None or self.step.start <= start + slack
-        return Placed(interval, in_window=begun and not cut, one_split=not cut)
+        starts = [s.start for s in self.steps if s.start is not None and s.start <= start + slack]
+        age = (start - max(starts)).total_seconds() if starts else inf
+        return Placed(interval, in_window=begun and not cut, one_split=not cut, age=age)
 
-    def missing(self, window_start: datetime | None, measured: float) -> float:
+    def missing(self, window_start: datetime | None, measured: float, delay: float = 0.0) -> float:
         """Share of the current step's time, up to the newest interval, in which a metric was not measured.
 
         Args:
             window_start: start of the first interval of the window, for a step that has no start of its own.
             measured: seconds in which it was, in intervals that lie in the step as a whole.
+            delay: seconds at the step's beginning that do not count.
         """
-        begin = self.step.start or window_start
+        begin = self.step.start + timedelta(seconds=delay) if self.step.start else window_start
         if begin is None or self.newest is None or self.newest <= begin:
             return 0.0
         cut = sum((high - begin).total_seconds() for low, high, _ in self._taken if low < begin < high)
@@ -152,6 +161,7 @@ class Ledger:
             "duplicate": "{n} intervals came twice and were counted once",
             "revised": "{n} intervals came again with other numbers; the first stand",
             "overlap": "{n} intervals overlapped ones already counted and were ignored",
+            "empty": "{n} intervals had no length and were ignored",
             "late": "{n} intervals came late and were counted as evidence",
             "reset": "{n} samples had counters that went backwards and count as not measured",
             "cut": "{n} intervals held a change of split and were not used to compare the versions",

@@ -97,7 +97,10 @@ class Judge:
         moment = max((m for m in (now, ledger.newest) if m is not None), default=None)
         look = Look(moment, ledger.step.bake, ledger.step.start)
         pairs = [
-            (check.gate, check.read(look, ledger.missing(check.span.start, check.span.seconds)))
+            (
+                check.gate,
+                check.read(look, ledger.missing(check.span.start, check.span.seconds, check.gate.initial_delay)),
+            )
             for check in self._checks
             if not (ledger.step.bake and check.kind == "relative")
         ]

@@ -71,8 +71,8 @@ class Mean(Check):
         canary, stable = placed.interval.canary, placed.interval.stable
         if canary is None or not canary.requests or (self.limit is None and not (stable and stable.requests)):
             return
-        compared = stable.gauges.get(self.gate.metric, self._low) if stable else self._low
-        excess = self._excess(self._inside(canary.gauges[self.gate.metric]), self._inside(compared))
+        compared = self._inside(stable.gauges[self.gate.metric]) if self.limit is None and stable else 0.0
+        excess = self._excess(self._inside(canary.gauges[self.gate.metric]), compared)
         self._against.multiply(betting_log_ratios(excess=excess, lowest=self._lowest, stakes=STAKES))
         if placed.in_window:
             self._for.multiply(betting_log_ratios(excess=-excess, lowest=-self._highest, stakes=STAKES))
