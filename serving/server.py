@@ -251,6 +251,7 @@ def bind(config: Config) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((config.host, config.port))
+        listener.listen(2048)  # from here on a health check waits instead of being refused
     except (OSError, UnicodeError) as error:
         listener.close()
         raise ServingError(

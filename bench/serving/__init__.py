@@ -1,0 +1,1 @@
+"""The model server under closed-loop load: ``python -m bench.serving``."""

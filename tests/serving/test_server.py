@@ -1,0 +1,138 @@
+"""The real server process with the real model."""
+
+from __future__ import annotations
+
+import base64
+import os
+import signal
+import socket
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import psutil
+import pytest
+
+from tests.serving.process import DEADLINE_S
+
+pytestmark = pytest.mark.slow
+
+
+def instances(*files):
+    return {"instances": [{"image": {"b64": base64.b64encode(f).decode()}} for f in files]}
+
+
+@pytest.mark.parametrize("engine", ["eager", "aoti"])
+def test_it_serves_photographs_from_load_to_drain(engine, artifacts, photos, start):
+    if engine not in artifacts:
+        pytest.skip("no C++ compiler: an AOTInductor package cannot be built")
+    server = start(artifacts[engine])
+    seen = server.until_healthy()
+    assert set(seen) == {503, 200}
+
+    status, single = server.predict(photos["chelsea"], "image/jpeg")
+    assert status == 200
+    assert {"tabby", "tiger cat", "Egyptian cat"} == set(single["predictions"][0]["classes"][:3])
+    status, both = server.predict(instances(photos["chelsea"], photos["coffee"]))
+    assert status == 200
+    assert both["predictions"][0]["classes"] == single["predictions"][0]["classes"]
+    assert both["predictions"][1]["classes"][0] == "espresso"
+    assert both["predictions"][1]["scores"][0] > 0.8
+
+    status, refused = server.predict(instances(photos["chelsea"], b"no image"))
+    assert (status, refused) == (400, {"error": "instances[1].image.b64: not a JPEG, PNG or WebP image"})
+    assert server.request("GET", "/")[1]["model"]["engine"] == engine
+    assert 'serving_requests_total{code="200"} 2.0' in server.request("GET", "/metrics")[1]
+
+    server.terminate()
+    assert server.wait() == 0
+    assert server.err.read_text() == ""
+
+
+def test_what_was_accepted_is_finished_after_sigterm(artifacts, photos, start):
+    server = start(artifacts["eager"], SERVING_GRACE_S="0.3")
+    server.until_healthy()
+    body = instances(*[photos["coffee"]] * 24)
+    with ThreadPoolExecutor(4) as pool:
+        answers = [pool.submit(server.predict, body) for _ in range(4)]
+        while float(server.request("GET", "/metrics")[1].split("\nserving_queue_instances ")[1].split()[0]) < 1:
+            assert not all(a.done() for a in answers)
+        server.terminate()
+        time.sleep(0.1)
+        assert server.request("GET", "/h")[0] == 503
+        assert [a.result()[0] for a in answers] == [200] * 4
+    assert server.wait() == 0
+    engine_is_gone = not psutil.Process().children(recursive=True) or all(
+        "serving.engines.worker" not in " ".join(p.cmdline()) for p in psutil.Process().children(recursive=True)
+    )
+    assert engine_is_gone
+
+
+def test_the_event_loop_answers_while_a_batch_runs(artifacts, photos, start):
+    name = "aoti" if "aoti" in artifacts else "eager"
+    server = start(artifacts[name])
+    server.until_healthy()
+    server.predict(photos["coffee"], "image/jpeg")
+    body = instances(*[photos["coffee"]] * 32)
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(server.predict, body)
+        while float(server.request("GET", "/metrics")[1].split("\nserving_queue_instances ")[1].split()[0]) < 1:
+            assert not answer.done()
+        times = []
+        while not answer.done():
+            started = time.perf_counter()
+            server.request("GET", "/h")
+            times.append(time.perf_counter() - started)
+        assert answer.result()[0] == 200
+    text = server.request("GET", "/metrics")[1]
+    total, count = (float(text.split(f"\nserving_engine_seconds_{k} ")[1].split()[0]) for k in ("sum", "count"))
+    # A binding that holds the GIL would make each of these wait for the rest of a batch: half of one on average.
+    assert sorted(times)[len(times) // 2] < total / count / 4
+
+
+def test_a_dead_engine_is_said_in_one_line_and_ends_the_server(artifacts, start):
+    server = start(artifacts["eager"])
+    server.until_healthy()
+    (engine,) = psutil.Process(server.process.pid).children()
+    os.kill(engine.pid, signal.SIGKILL)
+    assert server.wait() == 1
+    assert server.err.read_text() == "serving: the engine's process was ended by SIGKILL (out of memory?)\n"
+
+
+def test_a_model_that_does_not_load_is_said_in_one_line(tmp_path, start):
+    server = start(tmp_path)
+    assert server.wait() == 1
+    assert server.err.read_text() == f"serving: {tmp_path}/manifest.json: No such file or directory\n"
+
+
+def test_a_wrong_variable_is_said_in_one_line(tmp_path, start):
+    server = start(tmp_path, AIP_HTTP_PORT="eighty")
+    assert server.wait() == 2
+    assert server.err.read_text() == "serving: AIP_HTTP_PORT='eighty': not a whole number\n"
+
+
+def test_sigterm_while_loading_ends_it_with_0(artifacts, start):
+    server = start(artifacts["eager"])
+    assert server.request("GET", "/h")[0] == 503
+    server.terminate()
+    assert server.wait() == 0
+
+
+def test_a_port_in_use_is_said_in_one_line(tmp_path, start):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        server = start(tmp_path, AIP_HTTP_PORT=str(port))
+        assert server.wait() == 1
+        assert f"cannot listen on 127.0.0.1:{port}" in server.err.read_text()
+
+
+def test_a_head_that_never_ends_is_cut_off(artifacts, start):
+    server = start(artifacts["eager"], SERVING_HEADER_TIMEOUT_S="0.3")
+    with socket.create_connection(("127.0.0.1", server.port), timeout=DEADLINE_S) as silent:
+        silent.sendall(b"POST /p HTTP/1.1\r\nHost: x\r\nX-Slow: ")
+        assert silent.recv(100) == b""
+
+
+def test_an_oversized_body_gets_its_answer_and_not_a_reset(artifacts, start):
+    server = start(artifacts["eager"], SERVING_MAX_BODY_BYTES="1000")
+    server.until_healthy()
+    assert server.predict(b"x" * 3_000_000)[0] == 413
