@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from vertex_deploy.local.monitoring.catalogue import PREFIX
-from vertex_deploy.local.monitoring.recorder import MetricRecorder
+from vertex_deploy.local.monitoring.recorder import MAX_WAITING, MetricRecorder
 from vertex_deploy.local.monitoring.store import SeriesStore
 from vertex_deploy.local.monitoring.values import NS, Dist, Point, percentile
 from vertex_deploy.local.seams import Recorder, Served
@@ -157,6 +157,29 @@ def test_counts_survive_a_store_that_fails_once(
             recorder.flush()
     recorder.flush()
     assert points(store, "response_count")
+
+
+async def test_a_store_that_stays_broken_costs_old_counts_not_memory(
+    clock: FakeClock, store: SeriesStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorder = MetricRecorder(store, clock)
+
+    def fail(*_: object, **__: object) -> int:
+        raise sqlite3.OperationalError("disk is full")
+
+    monkeypatch.setattr(store, "append", fail)
+    for _ in range(MAX_WAITING + 5):
+        recorder.served(served())
+        clock.time += 60
+    task = asyncio.create_task(recorder.run())
+    await asyncio.sleep(0)
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+    monkeypatch.undo()
+    recorder.flush()
+    (kept,) = points(store, "response_count").values()
+    assert len(kept) == MAX_WAITING
 
 
 async def test_run_writes_what_is_left_when_it_is_cancelled(clock: FakeClock, store: SeriesStore) -> None:

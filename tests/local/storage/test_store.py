@@ -102,6 +102,20 @@ def test_a_refused_write_leaves_neither_object_nor_file(store: ObjectStore, tmp_
     assert files(tmp_path) == 0
 
 
+def test_a_file_that_cannot_be_removed_does_not_undo_the_write(
+    store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(store, "a", b"old")
+
+    def fail(_: str) -> None:
+        raise PermissionError("read-only")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store.content, "remove", fail)
+        put(store, "a", b"new")
+    assert read(store, "a") == b"new"
+
+
 def test_a_reader_finishes_although_the_object_is_replaced(store: ObjectStore) -> None:
     put(store, "a", b"old")
     with store.open(store.get("my-models", "a")) as file:

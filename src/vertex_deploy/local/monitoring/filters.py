@@ -123,7 +123,7 @@ _FUNCTIONS = {
     "one_of": None,
 }
 # RE2, which the real API uses, has neither; Python's re has both.
-_NOT_RE2 = re.compile(r"\(\?(=|!|<=|<!|P=|\()|(?<!\\)(?:\\\\)*\\[1-9]|[*+?}]\+")
+_NOT_RE2 = re.compile(r"\(\?(=|!|<=|<!|P=|\()|(?<!\\)(?:\\\\)*\\[1-9]|(?<!\\)[*+?}]\+")
 
 
 @dataclass(frozen=True, slots=True)

@@ -132,20 +132,18 @@ def add_points(message: m.TimeSeries, points: Sequence[Point], value_type: Type)
         out.interval.start_time.FromNanoseconds(p.start)
         out.interval.end_time.FromNanoseconds(p.end)
         if isinstance(p.value, Dist):
-            out.value.distribution_value.CopyFrom(distribution(p.value))
+            fill(out.value.distribution_value, p.value)
         else:
             setattr(out.value, _BY_TYPE[value_type], p.value)
 
 
-def distribution(value: Dist) -> distribution_pb2.Distribution:
-    """A distribution; trailing empty buckets are left off, as google.api.Distribution allows and the API does."""
-    last = max((i for i, c in enumerate(value.counts) if c), default=-1)
-    out = distribution_pb2.Distribution(
-        count=value.count,
-        mean=value.mean,
-        sum_of_squared_deviation=value.ssd,
-        bucket_counts=value.counts[: last + 1],
-    )
+def fill(out: distribution_pb2.Distribution, value: Dist) -> None:
+    """Write a distribution; trailing empty buckets are left off, as google.api.Distribution allows and the API does."""
+    last = len(value.counts)
+    while last and not value.counts[last - 1]:
+        last -= 1
+    out.count, out.mean, out.sum_of_squared_deviation = value.count, value.mean, value.ssd
+    out.bucket_counts.extend(value.counts[:last])
     options, params = out.bucket_options, value.buckets.params
     if value.buckets.kind == "explicit":
         options.explicit_buckets.bounds.extend(params)
@@ -155,7 +153,6 @@ def distribution(value: Dist) -> distribution_pb2.Distribution:
     else:
         linear = options.linear_buckets
         linear.num_finite_buckets, linear.width, linear.offset = int(params[0]), params[1], params[2]
-    return out
 
 
 def value(message: m.TypedValue) -> tuple[Type, Value] | None:

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 LATENCY_BUCKETS = Buckets.exponential(240, 1.05, 1.0)
 """1 ms to 121 s in steps of 5%: interpolation inside a bucket is never more than 5% from the sample's percentile."""
 
+MAX_WAITING = 600
+"""Sample periods that wait in memory while the store cannot be written; older ones are lost."""
+
 _ENDPOINT_NAME = re.compile(r"projects/([^/]+)/locations/([^/]+)/endpoints/([^/]+)")
 _LOG = logging.getLogger(__name__)
 _Who = tuple[str, str, bool]
@@ -86,7 +89,10 @@ class MetricRecorder:
         """Count one request, in the sample period that holds now."""
         slot = max(self._slot(), self._flushed)  # a clock set back must not write into a period already flushed
         who = (request.endpoint, request.deployed_model_id, request.spot)
-        counts = self._counts.setdefault(slot, {}).setdefault(who, _Counts())
+        period = self._counts.setdefault(slot, {})
+        counts = period.get(who)
+        if counts is None:  # not setdefault: it would build histograms for every request
+            counts = period[who] = _Counts()
         code = f"{request.code // 100}xx"
         counts.codes[code] = counts.codes.get(code, 0) + 1
         counts.errors += request.code >= 400  # noqa: PLR2004 - HTTP: errors of client and server
@@ -216,3 +222,5 @@ class MetricRecorder:
         except sqlite3.Error as error:
             # Counts are kept: the next flush writes them. Serving must not stop because a disk is full.
             _LOG.error("metrics could not be written: %s", error)
+            for slot in sorted(self._counts)[:-MAX_WAITING]:
+                del self._counts[slot]

@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import astuple, replace
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -88,15 +88,18 @@ class ObjectStore:
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield
+                self._db.execute("COMMIT")
             except BaseException:
-                self._db.execute("ROLLBACK")
                 self._replaced.clear()
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
                 raise
-            self._db.execute("COMMIT")
             while self._replaced:
                 name = self._replaced.pop()
                 if not self._db.execute("SELECT 1 FROM objects WHERE content = ? LIMIT 1", (name,)).fetchone():
-                    self.content.remove(name)
+                    # The change is committed: a file that cannot be removed now is swept at the next start.
+                    with suppress(OSError):
+                        self.content.remove(name)
 
     def _next_generation(self) -> int:
         """Rises even if the clock does not; call within ``_change``."""
