@@ -36,7 +36,8 @@ _READY_S = 300.0
 def request() -> bytes:
     """A JPEG of Chelsea the cat, as a rawPredict body."""
     out = io.BytesIO()
-    Image.fromarray(skimage.data.chelsea()).save(out, "JPEG", quality=90)
+    photo = skimage.data.chelsea()  # type: ignore[no-untyped-call]
+    Image.fromarray(photo).save(out, "JPEG", quality=90)
     body = out.getvalue()
     head = f"POST /predict HTTP/1.1\r\nHost: bench\r\nContent-Type: image/jpeg\r\nContent-Length: {len(body)}\r\n\r\n"
     return head.encode() + body
@@ -48,9 +49,7 @@ def start(artifact: Path, log: Path) -> tuple[subprocess.Popen[bytes], int, floa
     environ = {**keep, "AIP_STORAGE_URI": str(artifact), "AIP_HTTP_PORT": "0"}
     began = time.perf_counter()
     with log.open("wb") as out:
-        server = subprocess.Popen(  # noqa: S603 - our own module
-            [sys.executable, "-m", "serving"], stdout=out, env=environ
-        )
+        server = subprocess.Popen([sys.executable, "-m", "serving"], stdout=out, env=environ)
     while time.perf_counter() - began < _READY_S and server.poll() is None:
         found = re.search(r"listening on [^:]+:(\d+)", log.read_text())
         if found:
