@@ -68,16 +68,16 @@ def parse_address(value: str, variable: str) -> Address:
     Raises:
         UsageError: a plaintext address that is not loopback, or nothing in the value.
     """
-    text = value.strip().rstrip("/")
+    text = value.strip()
     if text.startswith("http://"):
-        target = text.removeprefix("http://")
+        target = text.removeprefix("http://").rstrip("/")
         if not _is_loopback(target):
             raise UsageError(
                 f"{variable}={value}: plaintext is allowed to this machine only (127.0.0.1, ::1, localhost), because "
                 f"credentials must not leave in clear; for TLS write {target or 'host:port'} without http://"
             )
         return Address(target, plaintext=True)
-    target = text.removeprefix("https://")
+    target = text.removeprefix("https://").rstrip("/")
     if not target or "/" in target:
         raise UsageError(f"{variable}={value!r} is not an address; write host:port, or http://127.0.0.1:PORT")
     return Address(target, plaintext=False)

@@ -207,7 +207,9 @@ class Controller:
             data["split"] = dict(move.split)
         if record.over:
             data["ending"] = record.ending
-        self._commit(record, "transition", move.reason, data)
+        # A reason that lasts from phase to phase is told once.
+        text = move.reason if move.reason != before.reason else move.event.replace("_", " ")
+        self._commit(record, "transition", text, data)
         if self._judge is not None:
             self._tell(self._judge, record.phase, record.step, now)
 

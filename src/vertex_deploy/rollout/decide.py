@@ -109,7 +109,7 @@ def _alone(record: Record, seen: Seen) -> Action:
         why = f"somebody else gave traffic away while the first version was deployed: {describe(seen.endpoint.split)}"
         return Move(Event.DEPLOY_FAILED, why, Ending.FAILED)
     reason = "first version of this endpoint: no stable version to compare it with, so it serves all traffic, ungated"
-    return Move(Event.SERVES_ALONE, reason, Ending.PROMOTED)
+    return Move(Event.SERVES_ALONE, reason, Ending.PROMOTED, split=whole)
 
 
 def _shifting(record: Record, plan: Plan, seen: Seen) -> Action:

@@ -21,6 +21,10 @@ FORMAT = 1
 """Version of the stored form; a record of another one is refused."""
 
 
+# Phases that start without a verdict: an older one was of another split.
+_MEASURED_ANEW = frozenset({Phase.SHIFTING, Phase.HOLDING, Phase.KEEPING_STABLE})
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pending:
     """An external effect that was begun.
@@ -140,7 +144,7 @@ class Record:
     def moved(
         self, event: Event, *, now: float, reason: str, ending: Ending | None = None, step: int | None = None
     ) -> Record:
-        """The record after an event. What belonged to the phase that was left (verdict, operation) is dropped.
+        """The record after an event. What belonged to the phase that was left is dropped.
 
         Raises:
             LookupError: the event cannot happen in this phase.
@@ -155,7 +159,7 @@ class Record:
             entered=now,
             step=self.step if step is None else step,
             pending=self.pending if keep else None,
-            verdict=self.verdict if following in {Phase.PAUSED, Phase.DONE} else None,
+            verdict=None if following in _MEASURED_ANEW else self.verdict,
             ending=ending or self.ending,
             reason=reason,
             ended=now if following is Phase.DONE else None,

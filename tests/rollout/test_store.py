@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.rollout.world import World
+from vertex_deploy.errors import RolloutBusy, StateError
+from vertex_deploy.rollout.blobs import Blobs, DirectoryBlobs, MemoryBlobs, Stale
+from vertex_deploy.rollout.engine import begin
+from vertex_deploy.rollout.requests import Verb
+from vertex_deploy.rollout.store import Lease, RolloutStore, is_dead, this_process
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+NOW = 1_800_000_000.0
+
+
+@pytest.fixture(params=["memory", "directory"])
+def blobs(request: pytest.FixtureRequest, tmp_path: Path) -> Blobs:
+    return MemoryBlobs() if request.param == "memory" else DirectoryBlobs(tmp_path / "deep" / "store")
+
+
+def lease(token: str, expires: float = NOW + 60, pid: int = 1, host: str = "elsewhere") -> Lease:
+    return Lease(host=host, pid=pid, born=0, token=token, expires=expires)
+
+
+def test_a_write_over_another_generation_changes_nothing(blobs: Blobs) -> None:
+    first = blobs.write("a/b.json", b"1", generation="")
+    blobs.write("a/b.json", b"2", generation=first)
+    with pytest.raises(Stale):
+        blobs.write("a/b.json", b"3", generation=first)
+    with pytest.raises(Stale):
+        blobs.write("a/b.json", b"3", generation="")
+    assert blobs.read("a/b.json")[0] == b"2"
+
+
+def test_names_are_listed_by_prefix_in_order(blobs: Blobs) -> None:
+    for name in ("x/2.json", "x/1.json", "y/1.json"):
+        blobs.write(name, b"{}")
+    assert blobs.names("x/") == ["x/1.json", "x/2.json"]
+    assert blobs.names("nothing/") == []
+    blobs.delete("x/1.json")
+    blobs.delete("x/1.json")
+    assert blobs.read("x/1.json") == (b"", "")
+
+
+def test_one_writer_at_a_time(blobs: Blobs) -> None:
+    one, two = RolloutStore(blobs, "s"), RolloutStore(blobs, "s")
+    one.acquire(lease("1"), NOW)
+    with pytest.raises(RolloutBusy, match="pid 1 on elsewhere"):
+        two.acquire(lease("2"), NOW + 1)
+    one.release()
+    two.acquire(lease("2"), NOW + 1)
+
+
+def test_an_expired_lease_is_taken_over_and_its_old_holder_cannot_renew(blobs: Blobs) -> None:
+    one, two = RolloutStore(blobs, "s"), RolloutStore(blobs, "s")
+    one.acquire(lease("1"), NOW)
+    two.acquire(lease("2", expires=NOW + 200), NOW + 61)
+    with pytest.raises(RolloutBusy, match="took the lease"):
+        one.renew(NOW + 62)
+    one.release()
+    assert two.holder(NOW + 63) is not None
+
+
+def test_the_lease_of_a_dead_process_of_this_machine_is_taken_over(blobs: Blobs) -> None:
+    one = RolloutStore(blobs, "s", dead=lambda found: found.token == "1")
+    one.acquire(lease("1"), NOW)
+    two = RolloutStore(blobs, "s", dead=lambda found: found.token == "1")
+    two.acquire(lease("2"), NOW + 1)
+
+
+def test_a_process_is_known_dead_only_here_and_a_reused_pid_is_not_it() -> None:
+    mine = this_process(NOW)
+    assert not is_dead(mine)
+    assert is_dead(Lease(host=mine.host, pid=os.getpid(), born=mine.born + 1, token="", expires=NOW))
+    assert not is_dead(lease("1", pid=2**22 + 1))
+
+
+def test_a_record_comes_back_as_it_was(blobs: Blobs) -> None:
+    world, store = World(), RolloutStore(blobs, "s")
+    record, resumed = begin(store, world.spec, world.release, now=NOW, who="me@here")
+    assert not resumed
+    assert RolloutStore(blobs, "s").current() == record
+    again, resumed = begin(RolloutStore(blobs, "s"), world.spec, world.release, now=NOW + 9, who="me@here")
+    assert (again, resumed) == (record, True)
+
+
+def test_a_record_that_somebody_else_wrote_is_not_overwritten(blobs: Blobs) -> None:
+    world, one = World(), RolloutStore(blobs, "s")
+    record, _ = begin(one, world.spec, world.release, now=NOW, who="me@here")
+    two = RolloutStore(blobs, "s")
+    theirs = two.current()
+    assert theirs is not None
+    two.commit(record.__class__(**{**{f: getattr(record, f) for f in record.__slots__}, "reason": "theirs"}))
+    with pytest.raises(RolloutBusy, match="took over"):
+        one.commit(record)
+    assert two.load(record.id).reason == "theirs"
+
+
+@pytest.mark.parametrize("raw", [b"{", b"[]", b"{}", b'{"format": 99}', b'{"format": 1}'])
+def test_a_record_that_cannot_be_read_is_refused_with_its_place(blobs: Blobs, raw: bytes) -> None:
+    blobs.write("r1/record.json", raw)
+    with pytest.raises(StateError, match=r"s/r1/record\.json"):
+        RolloutStore(blobs, "s").load("r1")
+
+
+def test_requests_are_taken_in_order_and_once(blobs: Blobs) -> None:
+    store = RolloutStore(blobs, "s")
+    first = store.ask(Verb.PAUSE, who="a@b", now=NOW)
+    second = store.ask(Verb.ABORT, who="a@b", now=NOW + 1)
+    assert store.next_request("") == first
+    assert store.next_request(first.id) == second
+    assert store.next_request(second.id) is None
+    assert blobs.names("requests/") == []
+
+
+def test_requests_for_an_earlier_rollout_are_not_for_the_next(blobs: Blobs) -> None:
+    world, store = World(), RolloutStore(blobs, "s")
+    store.ask(Verb.ABORT, who="a@b", now=NOW - 5)
+    record, _ = begin(store, world.spec, world.release, now=NOW, who="me@here")
+    assert store.next_request(record.handled) is None
