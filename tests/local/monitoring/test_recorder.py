@@ -84,6 +84,20 @@ def test_the_three_latencies_are_distributions(clock: FakeClock, store: SeriesSt
     }
 
 
+def test_a_private_endpoint_is_counted_under_private_metrics_with_the_code_itself(
+    clock: FakeClock, store: SeriesStore
+) -> None:
+    recorder = MetricRecorder(store, clock, private=lambda endpoint: endpoint == ENDPOINT)
+    for code in (200, 503, 502):
+        recorder.served(served(code))
+    clock.time += 60
+    recorder.flush()
+    counts = points(store, "private/response_count")
+    assert {labels[0][1]: p[0].value for labels, p in counts.items()} == {"200": 1, "503": 1, "502": 1}
+    assert list(points(store, "private/prediction_latencies")) == [()]
+    assert points(store, "response_count") == {}
+
+
 def test_a_period_without_requests_has_no_point(clock: FakeClock, store: SeriesStore) -> None:
     recorder = MetricRecorder(store, clock)
     clock.time += 60

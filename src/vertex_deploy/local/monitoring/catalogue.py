@@ -1,7 +1,6 @@
 """Vertex AI's online prediction metrics and the monitored resources, as data.
 
-Source: Google's list of metrics (aiplatform.googleapis.com), checked November 2026. ``private/*`` metrics are described
-but never written: Local Vertex has no private endpoints.
+Source: Google's list of metrics (aiplatform.googleapis.com), checked November 2026.
 
 Left out: every other metric of Google Cloud; a filter that names one gets NOT_FOUND, as for a metric that has no data
 in a project.
@@ -123,7 +122,7 @@ METRICS: tuple[Metric, ...] = (
         "accelerator/memory/bytes_used", _G, _I, "By", "Accelerator memory used by the replica.", _PER_REPLICA, 360
     ),
     _online("private/response_count", _D, _I, "1", "Responses of private endpoints.", (_CODE_INT, _DEPLOYED), 360),
-    _online("private/prediction_latencies", _D, _H, "ms", "Latency of private endpoints.", (_LATENCY, _DEPLOYED), 360),
+    _online("private/prediction_latencies", _D, _H, "ms", "Latency of private endpoints.", (_DEPLOYED,), 360),
 )
 """Vertex AI's metrics of ``aiplatform.googleapis.com/Endpoint``."""
 

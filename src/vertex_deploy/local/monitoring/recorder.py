@@ -17,6 +17,7 @@ import asyncio
 import logging
 import re
 import sqlite3
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -45,7 +46,7 @@ _Gauge = tuple[str, tuple[tuple[str, str], ...]]
 class _Counts:
     """What one deployed model answered in one sample period."""
 
-    codes: dict[str, int] = field(default_factory=dict)
+    codes: dict[int, int] = field(default_factory=dict)
     errors: int = 0
     predictions: int = 0
     latencies: dict[str, DistBuilder] = field(
@@ -61,6 +62,8 @@ class MetricRecorder:
         clock: the time; tests pass their own.
         sample_period: seconds between points: 60 in the cloud, 1 in a rehearsal.
         project_id: gives the project id for the project in an endpoint's name, which may be a number.
+        private: tells whether an endpoint is reached privately (PSC or VPC peering); the requests of such a one are
+            counted under ``private/*``, with the code itself as ``response_code``, and nowhere else.
     """
 
     def __init__(
@@ -70,6 +73,7 @@ class MetricRecorder:
         *,
         sample_period: float = 60.0,
         project_id: Callable[[str], str] = str,
+        private: Callable[[str], bool] = lambda _: False,
     ) -> None:
         if sample_period <= 0:
             raise ValueError(f"the sample period must be above 0 s, not {sample_period}")
@@ -77,6 +81,7 @@ class MetricRecorder:
         self._clock = clock
         self._period = round(sample_period * NS)
         self._project_id = project_id
+        self._private = private
         self._counts: dict[int, dict[_Who, _Counts]] = {}
         self._gauges: dict[tuple[str, str], dict[_Gauge, float]] = {}
         self._began = int(clock.now() * NS)
@@ -93,8 +98,7 @@ class MetricRecorder:
         counts = period.get(who)
         if counts is None:  # not setdefault: it would build histograms for every request
             counts = period[who] = _Counts()
-        code = f"{request.code // 100}xx"
-        counts.codes[code] = counts.codes.get(code, 0) + 1
+        counts.codes[request.code] = counts.codes.get(request.code, 0) + 1
         counts.errors += request.code >= 400  # noqa: PLR2004 - HTTP: errors of client and server
         counts.predictions += request.predictions
         counts.latencies["total"].add(request.total_ms)
@@ -174,15 +178,22 @@ class MetricRecorder:
 
     def _deltas(self, who: _Who, counts: _Counts, start: int, end: int) -> list[tuple[SeriesKey, Point]]:
         endpoint, deployed, spot = who
+        values: list[tuple[str, dict[str, str], Value]]
+        if self._private(endpoint):
+            own = {"deployed_model_id": deployed}
+            values = [("private/response_count", {"response_code": str(code)}, n) for code, n in counts.codes.items()]
+            values.append(("private/prediction_latencies", {}, counts.latencies["total"].build()))
+            return [(self._key(m, endpoint, own | labels), Point(start, end, v)) for m, labels, v in values]
         own = {"deployed_model_id": deployed, "spot": str(spot).lower()}
-        values: list[tuple[str, dict[str, str], Value]] = [
-            ("response_count", {"response_code": code}, n) for code, n in counts.codes.items()
-        ]
+        classes = Counter[str]()
+        for code, n in counts.codes.items():
+            classes[f"{code // 100}xx"] += n
+        values = [("response_count", {"response_code": code}, n) for code, n in classes.items()]
         if counts.errors:
             values.append(("error_count", {}, counts.errors))
         if counts.predictions:
             values.append(("prediction_count", {}, counts.predictions))
-        values += [("prediction_latencies", {"latency_type": k}, b.build()) for k, b in counts.latencies.items()]
+        values += [("prediction_latencies", {"latency_type": k}, made.build()) for k, made in counts.latencies.items()]
         return [(self._key(m, endpoint, own | labels), Point(start, end, v)) for m, labels, v in values]
 
     def _levels(self, end: int) -> list[tuple[SeriesKey, Point]]:
