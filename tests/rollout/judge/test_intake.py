@@ -102,6 +102,21 @@ def test_minutes_missing_at_the_start_of_a_step_count_as_missing():
     assert judged(interval(10, GOOD, CANARY)).outcome is Outcome.INSUFFICIENT
 
 
+def test_seconds_without_requests_of_a_canary_with_little_traffic_are_no_gap():
+    patient = gate(metric="error_rate", max="5%", min_requests=20)
+    trickle = [interval(n, sample(15), None if n % 3 == 0 else sample(2), seconds=60) for n in range(1, 31)]
+    assert judged(*trickle, gates=(patient,)).outcome is Outcome.PASS
+    nobody = [interval(n, None if n % 3 == 0 else sample(15), None if n % 3 == 0 else sample(2)) for n in range(1, 31)]
+    assert judged(*nobody, gates=(patient,)).outcome is Outcome.INSUFFICIENT
+
+
+def test_a_busy_canary_that_was_not_measured_while_stable_was_is_a_gap():
+    history = [interval(n, GOOD, None if n % 3 == 0 else CANARY) for n in range(1, 31)]
+    verdict = judged(*history)
+    assert verdict.outcome is Outcome.INSUFFICIENT
+    assert "has no measurements" in verdict.explanation
+
+
 @pytest.mark.parametrize("canary", [None, sample(0)])
 def test_a_canary_without_traffic_never_passes(canary):
     verdict = judged(*[interval(n, GOOD, canary) for n in range(1, 31)])

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 # Share of a step's time that may be missing and the step still pass.
 MISSING = 0.1
+# Requests an interval up to which a version that was not measured, while the other was, is taken to have had none: a
+# metric without requests has no point. Above, the chance of none is below 1 in 20,000, and the point is missing.
+QUIET = 10.0
 # Odds at which "the canary is no worse than what the gate must detect" counts as shown.
 SHOWN = 20.0
 _CAP = 1e12
@@ -56,6 +59,7 @@ class Span:
     start: datetime | None = None
     end: datetime | None = None
     seconds: float = 0.0
+    intervals: int = 0
 
     def add(self, interval: Interval) -> None:
         """Add one interval."""
@@ -63,6 +67,7 @@ class Span:
         self.start = min(self.start or start, start)
         self.end = max(self.end or interval.end, interval.end)
         self.seconds += interval.seconds
+        self.intervals += 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +112,7 @@ class Check(ABC):
     span: Span = field(default_factory=Span)
     last_measured: datetime | None = None
     kind: Kind = "absolute"
+    quiet: dict[str, float] = field(default_factory=dict)
 
     @property
     def unit(self) -> Unit:
@@ -128,7 +134,11 @@ class Check(ABC):
         interval = placed.interval
         if placed.age < self.gate.initial_delay:
             return
-        complete = self.measured(interval.canary) and (self.kind == "absolute" or self.measured(interval.stable))
+        canary, stable = self.measured(interval.canary), self.measured(interval.stable)
+        complete = canary and (self.kind == "absolute" or stable)
+        if placed.in_window and canary != stable and not complete:
+            silent = "stable" if canary else "canary"
+            self.quiet[silent] = self.quiet.get(silent, 0.0) + interval.seconds
         if complete and (placed.one_split or self.kind == "absolute"):
             self.last_measured = max(self.last_measured or interval.end, interval.end)
             if placed.in_window:
@@ -143,8 +153,19 @@ class Check(ABC):
 
     def new_step(self) -> None:
         """Forget the window; evidence goes on."""
-        self.canary, self.stable, self.span = Total(), Total(), Span()
+        self.canary, self.stable, self.span, self.quiet = Total(), Total(), Span(), {}
         self.last_measured = None
+
+    @property
+    def accounted(self) -> float:
+        """Seconds of the window that were measured, or in which one version plausibly had no requests."""
+        few = QUIET * self.span.intervals
+        idle = sum(
+            seconds
+            for version, seconds in self.quiet.items()
+            if (self.canary if version == "canary" else self.stable).requests <= few
+        )
+        return self.span.seconds + idle
 
     def read(self, look: Look, missing: float) -> Reading:
         """The reading at a look; ``missing`` is the share of the step's time without measurements."""

@@ -146,7 +146,7 @@ class Ledger:
 
         Args:
             window_start: start of the first interval of the window, for a step that has no start of its own.
-            measured: seconds in which it was, in intervals that lie in the step as a whole.
+            measured: seconds that are accounted for, in intervals that lie in the step as a whole.
             delay: seconds at the step's beginning that do not count.
         """
         begin = self.step.start + timedelta(seconds=delay) if self.step.start else window_start

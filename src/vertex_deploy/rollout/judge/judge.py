@@ -99,7 +99,7 @@ class Judge:
         pairs = [
             (
                 check.gate,
-                check.read(look, ledger.missing(check.span.start, check.span.seconds, check.gate.initial_delay)),
+                check.read(look, ledger.missing(check.span.start, check.accounted, check.gate.initial_delay)),
             )
             for check in self._checks
             if not (ledger.step.bake and check.kind == "relative")

@@ -23,14 +23,14 @@ from vertex_deploy.rollout.judge.verdict import Kind, Outcome
 from vertex_deploy.spec.gates import Evidence
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from vertex_deploy.metrics.types import Histogram, VersionSample
     from vertex_deploy.rollout.judge.checks import Total
     from vertex_deploy.rollout.judge.intake import Placed
 
 # How much worse than accepted the canary is supposed to be, as factors of odds; evidence is the mean over them.
 WORSE = (1.5, 2.5, 5.0, 12.0)
-# How much better than the regression that must be ruled out.
-BETTER = (1 / 2, 1 / 4, 1 / 16)
 # Weight of the past in stable's recent behaviour, per interval.
 MEMORY = 0.8
 # Bad requests that stable's recent past must be long enough for, were stable just at the limit.
@@ -39,6 +39,8 @@ ENOUGH = 3.0
 NEGLIGIBLE_ERRORS = 0.01
 # Evidence this far against the canary holds a relative check back even if the window looks fine.
 LEANING = 3.0
+# A ``detect`` from which on "just accepted" is far enough from the regression to tell them apart.
+CLEAR = 2.0
 _CLOSE_TO_ONE = 0.99
 
 
@@ -137,7 +139,8 @@ class Absolute(Check):
         """Whether ``detect`` times the limit's odds are ruled out by the window."""
         requests, bad = self._bad(self.canary)
         null = with_odds(self._share, self._evidence.detect)
-        return _ruled_out(requests, ceil(bad), null, self._evidence.overdispersion) >= log(SHOWN)
+        alternatives = [with_odds(null, factor) for factor in _better(self._evidence.detect)]
+        return _ruled_out(requests, ceil(bad), null, alternatives, self._evidence.overdispersion) >= log(SHOWN)
 
     def assess(self, look: Look) -> Finding:
         """Proof, then the window's value against the limit, then whether a real regression would have shown."""
@@ -192,7 +195,7 @@ class Relative(Check):
         # An improvement is a claim: it must be shown. That nothing got worse need only be shown up to ``detect``.
         self._detect = 1.0 if self.gate.better_than_stable is not None else self._evidence.detect
         self._against = Process(len(WORSE), self.needed)
-        self._for = Process(len(BETTER), SHOWN, all_at_once=True)
+        self._for = Process(len(_better(self._detect)), SHOWN, all_at_once=True)
         self._past: tuple[tuple[float, ...], tuple[float, ...]] | None = None
 
     def new_step(self) -> None:
@@ -221,7 +224,7 @@ class Relative(Check):
         self._against.multiply(hypergeometric_log_ratios(**counts, null=odds, alternatives=worse), spread)
         if placed.in_window:
             bound = odds * self._detect
-            better = [bound * factor for factor in BETTER]
+            better = [bound * factor for factor in _better(self._detect)]
             self._for.multiply(hypergeometric_log_ratios(**counts, null=bound, alternatives=better), spread)
 
     def _error_table(self, canary: VersionSample, stable: VersionSample) -> tuple[int, int, int, int, float]:
@@ -304,7 +307,8 @@ class Relative(Check):
             return self._for.log_value >= log(SHOWN)
         # Two ways to pass, so each must be twice as sure.
         spread = self._evidence.overdispersion
-        fine = _ruled_out(self.canary.requests, self.canary.errors, NEGLIGIBLE_ERRORS, spread) >= log(2 * SHOWN)
+        lower = [with_odds(NEGLIGIBLE_ERRORS, factor) for factor in _better(1.0)]
+        fine = _ruled_out(self.canary.requests, self.canary.errors, NEGLIGIBLE_ERRORS, lower, spread) >= log(2 * SHOWN)
         return self._for.log_value >= log(2 * SHOWN) or (fine and self.gate.better_than_stable is None)
 
     def log_evidence(self) -> float:
@@ -325,9 +329,13 @@ def _compare(process: Process, canary: VersionSample, stable: VersionSample, evi
     process.multiply(ratios, evidence.overdispersion)
 
 
-def _ruled_out(requests: int, bad: int, null: float, overdispersion: float) -> float:
+def _better(detect: float) -> tuple[float, ...]:
+    """What the canary is supposed to be instead of the regression to be ruled out: just accepted, or far better."""
+    return (1 / detect, 1 / (4 * detect)) if detect >= CLEAR else (1 / 2, 1 / 4, 1 / 16)
+
+
+def _ruled_out(requests: int, bad: int, null: float, alternatives: Sequence[float], overdispersion: float) -> float:
     """Log e-value for a share of bad requests below ``null``."""
-    alternatives = [with_odds(null, factor) for factor in BETTER]
     ratios = binomial_log_ratios(requests=requests, bad=bad, null=null, alternatives=alternatives)
     return log_sum([ratio / overdispersion for ratio in ratios]) - log(len(ratios))
 
