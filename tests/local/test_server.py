@@ -129,11 +129,30 @@ async def test_a_data_folder_serves_one_process_at_a_time(tmp_path):
 async def test_a_port_that_is_taken_is_named_with_its_option(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(LocalError, match=rf"127\.0\.0\.1:{port}.*--rest-port"):
-            await LocalVertex(Settings(data=tmp_path, rest_port=port)).start()
+        for option in ("rest", "grpc"):
+            with pytest.raises(LocalError, match=rf"127\.0\.0\.1:{port}.*--{option}-port"):
+                await LocalVertex(Settings(data=tmp_path, **{f"{option}_port": port})).start()
     # Nothing was left half open.
     async with LocalVertex(Settings(data=tmp_path)):
         await asyncio.sleep(0)
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 200),
+        ({"Host": "localhost:80"}, 200),
+        ({"Origin": "http://localhost:3000"}, 200),
+        ({"Host": "rebound.example.com"}, 403),
+        ({"Origin": "https://example.com"}, 403),
+        ({"Origin": "null"}, 403),
+    ],
+)
+async def test_web_pages_are_refused(tmp_path, headers, status):
+    async with LocalVertex(Settings(data=tmp_path)) as vertex, aiohttp.ClientSession() as session:
+        rest = Rest(session, f"http://127.0.0.1:{vertex.ports.rest}", headers=headers)
+        assert (await rest.call("GET", f"{PARENT}/models"))[0] == status
 
 
 # --- state files -----------------------------------------------------------------------------------------------------

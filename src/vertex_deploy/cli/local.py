@@ -30,6 +30,7 @@ Data = Annotated[
     Path | None, typer.Option("--data", metavar="DIR", help="Keep everything here; absent: gone after `down`.")
 ]
 _TEXT = OutputFormat.TEXT
+_SHORTEST_PERIOD_S, _LONGEST_PERIOD_S = 0.1, 3600.0
 
 
 def _state(data: Path | None) -> daemon.State:
@@ -57,7 +58,7 @@ def up(
         data=data,
         image=tuple(image or ()),
         images=images,
-        sample_period=_duration("--sample-period", sample_period),
+        sample_period=_sample_period(sample_period),
         rest_port=rest_port,
         grpc_port=grpc_port,
         project=project,
@@ -214,6 +215,13 @@ def _duration(option: str, value: str) -> float:
     from vertex_deploy.spec.units import parse_duration  # noqa: PLC0415 - pydantic is not needed for --help
 
     return _parsed(option, parse_duration, value)
+
+
+def _sample_period(value: str) -> float:
+    period = _duration("--sample-period", value)
+    if not _SHORTEST_PERIOD_S <= period <= _LONGEST_PERIOD_S:
+        raise UsageError(f"--sample-period {value}: must be between 100ms and 1h; Cloud Monitoring's is 60s")
+    return period
 
 
 def _share(option: str, value: str) -> float:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 HOME = Path(".vertex-deploy") / "local"
 _SCRATCH = "data-"
 _LOG_TAIL = 20
+_POLL_S = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +216,16 @@ def start(
         child = subprocess.Popen(  # noqa: S603 - our own command line, no shell
             command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
         )
+    try:
+        return _wait(state, child, timeout, progress)
+    except BaseException:
+        # Not ready in time, or the user gave up waiting: nothing may stay behind.
+        child.terminate()
+        child.wait()
+        raise
+
+
+def _wait(state: State, child: subprocess.Popen[bytes], timeout: float, progress: Callable[[float], None]) -> Running:
     began = time.monotonic()
     while True:
         running = state.read()
@@ -224,11 +235,9 @@ def start(
         if child.poll() is not None:
             raise LocalError(f"Local Vertex ended with code {child.returncode} before it was ready: {tail(state.log)}")
         if waited > timeout:
-            child.terminate()
-            child.wait()
             raise LocalError(f"Local Vertex was not ready within {timeout:g}s; its log: {tail(state.log)}")
         progress(waited)
-        time.sleep(0.05)
+        time.sleep(_POLL_S)
 
 
 def tail(path: Path, lines: int = _LOG_TAIL) -> str:
@@ -256,7 +265,7 @@ def stop(state: State, *, timeout: float = 45.0) -> Running:
     os.kill(running.pid, signal.SIGTERM)
     deadline = time.monotonic() + timeout
     while alive(running.pid) and time.monotonic() < deadline:
-        time.sleep(0.05)
+        time.sleep(_POLL_S)
     if alive(running.pid):
         os.kill(running.pid, signal.SIGKILL)
     state.remove()

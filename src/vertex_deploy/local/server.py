@@ -20,6 +20,7 @@ import ssl
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import urlsplit
 
 import grpc
 from aiohttp import web
@@ -35,14 +36,16 @@ from vertex_deploy.local.control.registry import Registry
 from vertex_deploy.local.daemon import Ports, Running, State
 from vertex_deploy.local.data import ImageMap, LocalDataPlane
 from vertex_deploy.local.monitoring import MetricRecorder, MetricService, SeriesStore
+from vertex_deploy.local.seams import ApiError
 from vertex_deploy.local.state import Store
 from vertex_deploy.local.storage import ObjectStore, StorageApi, StoredBlobs
 from vertex_deploy.local.wire import Wire, tls
-from vertex_deploy.local.wire.rest import MAX_BODY, rest_handler
+from vertex_deploy.local.wire.rest import MAX_BODY, error_response, rest_handler
 from vertex_deploy.local.wire.rpc import grpc_server
 from vertex_deploy.local.wire.versions import operation_in
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
     from pathlib import Path
     from types import TracebackType
 
@@ -190,7 +193,7 @@ class LocalVertex:
 
         files = tls.ensure(settings.data / "tls")
         self.roots = files.roots
-        app = web.Application(client_max_size=MAX_BODY)
+        app = web.Application(client_max_size=MAX_BODY, middlewares=[_not_from_a_web_page])
         app.add_routes([*data.http_routes(), *storage.routes(), web.get("/local/v1/state", _state(registry))])
         app.router.add_route("*", "/{path:.*}", rest_handler(wire))
         await self._serve_rest(app, rest_socket, rest_tls_socket, files)
@@ -223,6 +226,29 @@ class LocalVertex:
         await server.start()
         self._stack.push_async_callback(server.stop, _GRPC_GRACE_S)
         return plain, secure
+
+
+_LOOPBACK_NAMES = frozenset({LOOPBACK, "localhost", "::1"})
+
+
+@web.middleware
+async def _not_from_a_web_page(
+    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> web.StreamResponse:
+    """Refuse what a page in a browser on this machine could send: nothing here asks for credentials.
+
+    A page of another site has an Origin; one whose name was made to lead to loopback has that name as Host.
+    """
+    origin = request.headers.get("Origin")
+    try:
+        here = request.url.host in _LOOPBACK_NAMES
+        here = here and (origin is None or urlsplit(origin).hostname in _LOOPBACK_NAMES)
+    except ValueError:
+        here = False
+    if not here:
+        message = "Local Vertex answers only requests to a loopback address that come from no web page."
+        return error_response(ApiError(grpc.StatusCode.PERMISSION_DENIED, message))
+    return await handler(request)
 
 
 def _lock(data: Path) -> int:
