@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -82,6 +82,7 @@ def test_every_field_is_described():
         assert all("description" in field for field in model["properties"].values())
 
 
+@settings(deadline=None)
 @given(st.integers(1, 999))
 def test_a_factor_and_a_percentage_say_the_same(tenths):
     assert parse_margin(f"{1 + tenths / 1000}x") == pytest.approx(parse_margin(f"{tenths / 10}%"))

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vertex_deploy.metrics.types import Histogram
@@ -17,6 +17,7 @@ def test_quantile_interpolates_inside_the_bucket():
     assert h.quantile(Histogram((), (9,)), 0.5) is None
 
 
+@settings(deadline=None)
 @given(some, st.floats(0.01, 0.99), st.floats(0.01, 0.99))
 def test_quantiles_rise(histogram, a, b):
     if histogram.total:
@@ -24,11 +25,13 @@ def test_quantiles_rise(histogram, a, b):
         assert low <= high
 
 
+@settings(deadline=None)
 @given(some, st.floats(1, 200))
 def test_what_is_certainly_above_never_exceeds_what_may_be(histogram, limit):
     assert h.certainly_above(histogram, limit) <= h.above(histogram, limit) + 1e-9 <= histogram.total + 1e-6
 
 
+@settings(deadline=None)
 @given(some, some)
 def test_adding_keeps_every_request(a, b):
     assert h.add(a, b).total == a.total + b.total

@@ -7,7 +7,7 @@ import math
 import random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.rollout.judge.samples import drawn, gate, interval, minute, sample
@@ -226,6 +226,7 @@ arrivals = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(arrivals, st.integers(0, 25), st.booleans())
 def test_whatever_arrives_a_pass_rests_on_measured_requests(history, step_at, bake):
     gates = (

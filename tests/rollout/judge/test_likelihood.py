@@ -6,7 +6,7 @@ import itertools
 import math
 
 import pytest
-from hypothesis import assume, example, given
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom, nchypergeom_fisher
 
@@ -27,6 +27,7 @@ def support(canary: int, stable: int, bad: int) -> range:
     return range(max(0, bad - stable), min(canary, bad) + 1)
 
 
+@settings(deadline=None)
 @given(st.integers(1, 400), st.integers(1, 400), st.data(), odds, odds)
 @example(60, 540, None, 1.25, 4.0)
 def test_ratio_is_that_of_scipys_noncentral_hypergeometric(canary, stable, data, null, other):
@@ -74,6 +75,7 @@ def test_mean_factor_is_at_most_one_for_every_tolerated_odds_ratio(canary, stabl
             assert mean == pytest.approx(1)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 60), st.integers(0, 60), st.data())
 def test_more_bad_requests_of_the_canary_never_weaken_the_evidence(canary, stable, data):
     bad = data.draw(st.integers(0, canary + stable))
@@ -104,6 +106,7 @@ def test_millions_of_requests_stay_finite_and_exact():
     assert ratio == pytest.approx(expected[0] - expected[1], rel=1e-4)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 300), st.data(), st.floats(0.001, 0.5), st.floats(0.001, 0.9))
 def test_binomial_ratio_is_scipys(requests, data, null, other):
     bad = data.draw(st.integers(0, requests))
@@ -121,6 +124,7 @@ def test_mean_binomial_factor_is_at_most_one_within_the_limit(true):
     assert mean <= 1 + 1e-9
 
 
+@settings(deadline=None)
 @given(st.floats(-1, 1), st.floats(0.01, 0.99))
 def test_a_wager_loses_at_most_its_stake(excess, stake):
     (growth,) = betting_log_ratios(excess=excess, lowest=-1.0, stakes=[stake])

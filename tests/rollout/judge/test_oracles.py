@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 import ville
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import mannwhitneyu, norm
 from statsmodels.stats.proportion import proportion_confint, proportions_ztest
@@ -23,6 +23,7 @@ from vertex_deploy.rollout.judge.likelihood import betting_log_ratios, binomial_
 from vertex_deploy.rollout.judge.process import Process
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 1), min_size=1, max_size=60), st.sampled_from([0.05, 0.3, 0.5]))
 def test_a_fine_mixture_of_binomials_is_villes_bernoulli_test(bits, null):
     grid = [(i + 0.5) / 2000 for i in range(2000)]
@@ -51,6 +52,7 @@ def test_the_mixture_is_the_mean_of_e_values():
     assert math.exp(process.log_value) == pytest.approx(float(combine(factors)))
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0, 1, width=32), min_size=5, max_size=40, unique=True), st.floats(0, 0.5))
 def test_mann_whitney_rejects_when_scipy_does(values, shift):
     half = len(values) // 2
@@ -62,6 +64,7 @@ def test_mann_whitney_rejects_when_scipy_does(values, shift):
         assert peers.is_high(canary, stable, tolerance=0.0) is bool(p < 0.01)
 
 
+@settings(deadline=None)
 @given(st.integers(1, 40), st.integers(1, 400))
 def test_z_statistic_is_statsmodels(canary, stable):
     bad, total = np.array([[stable], [canary]]), np.array([[4000], [400]])

@@ -6,7 +6,7 @@ import itertools
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom
 
@@ -50,6 +50,7 @@ def test_chance_of_ever_crossing_is_at_most_one_over_the_threshold():
     assert 0 < crossed <= 0.1
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 3), min_size=1, max_size=12), st.floats(1, 50))
 def test_overdispersion_only_ever_shrinks_the_investments(path, spread):
     plain, tempered = Process(3, 20.0, all_at_once=True), Process(3, 20.0, all_at_once=True)
@@ -81,6 +82,7 @@ def test_crossing_is_kept():
     assert process.crossed
 
 
+@settings(deadline=None)
 @given(st.permutations([0, 0, 1, 2, 3]))
 def test_order_does_not_matter_where_all_is_invested_at_once(order):
     process = Process(3, 20.0, all_at_once=True)
