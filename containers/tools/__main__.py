@@ -84,8 +84,9 @@ def pin(store: Store, options: argparse.Namespace) -> None:
 
 
 def prune(store: Store, _: argparse.Namespace) -> None:
-    """Remove layers of earlier builds that no image uses; the next build takes longer."""
+    """Remove layers that no image uses, and what builds that were killed left; no build may be running."""
     store.write()
+    run(["buildah", "rm", "--all"], env=store.environment())
     removed = run(["podman", "image", "prune", "--force"], env=store.environment()).split()
     say(f"{len(removed)} layers removed from {store.folder}")
 

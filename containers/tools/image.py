@@ -43,7 +43,18 @@ def build_argvs(
         pull: fetch a base image that the store lacks; otherwise one that is missing is an error.
     """
     dockerfile = FOLDER / image / "Dockerfile"
-    argv = ["buildah", "build", "--format", "docker", "--layers", "--isolation", "chroot", "--network", "host"]
+    argv = [
+        "buildah",
+        "build",
+        "--format",
+        "docker",
+        "--layers",
+        "--force-rm",
+        "--isolation",
+        "chroot",
+        "--network",
+        "host",
+    ]
     argv += ["--pull" if pull else "--pull-never"]
     for name, value in build_args.items():
         argv += ["--build-arg", f"{name}={value}"]

@@ -30,7 +30,8 @@ def parse(text: str) -> list[Instruction]:
 def broken(text: str) -> list[str]:
     """Return one line for each rule that a Dockerfile breaks."""
     instructions = parse(text)
-    defaults = {name: value for i in instructions if i.word == "ARG" for name, _, value in [i.value.partition("=")]}
+    arguments = [i.value.partition("=") for i in instructions if i.word == "ARG"]
+    defaults = {name: value for name, given, value in arguments if given}  # declared again in a stage: no new default
     starts = [at for at, i in enumerate(instructions) if i.word == "FROM"]
     if not starts:
         return ["no FROM"]

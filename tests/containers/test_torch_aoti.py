@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from containers.tools import base as base_image
 from containers.tools import image
 from containers.tools.store import ROOT, Store
 from tests.containers import engine
@@ -118,6 +119,7 @@ def test_image_says_what_it_is_and_carries_nothing_of_the_machine(
     assert "SERVING_HOST=0.0.0.0" in config["Env"]
     assert not [word for word in config["Env"] if word.startswith(("PIP_", "SSL_"))]
     assert len(config["Labels"]["org.opencontainers.image.revision"]) >= 7
+    assert config["Labels"]["org.opencontainers.image.base.name"] == base_image.NAME
     assert "healthcheck.py" in json.dumps(inspected["Healthcheck"])
     size = inspected["Size"]
     assert size < 1.2e9  # torch's own library is 434 MB of it; an image twice this size carries CUDA
