@@ -78,8 +78,6 @@ class Predict:
             body = orjson.dumps({"error": str(error)})
             if error.retry_after is not None:
                 headers.append((b"retry-after", str(error.retry_after).encode()))
-            if code in {408, 413, 503}:
-                headers.append((b"connection", b"close"))
         except ConnectionAbortedError:
             self._metrics.request(_CLIENT_LEFT, time.perf_counter() - started, 0)
             return
@@ -87,16 +85,23 @@ class Predict:
             log.exception("a fault of the server")
             body = orjson.dumps({"error": "a fault of the server; its log has the details"})
         self._metrics.request(code, time.perf_counter() - started, count)
+        # While it shuts down, each answer also tells a kept connection to go elsewhere.
+        if code in {408, 413} or not self._life.healthy:
+            headers.append((b"connection", b"close"))
         headers += [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
         await send({"type": "http.response.start", "status": code, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 
     async def _handle(self, scope: Scope, receive: Receive) -> tuple[bytes, int]:
         """The answer's body and its predictions."""
-        self._life.admit()
+        headers = dict(scope["headers"])
+        try:
+            self._life.admit()
+        except RequestError:
+            await self._discard(headers, receive)
+            raise
         if self.model is None:
             raise RequestError("ready without a model")
-        headers = dict(scope["headers"])
         if self.model.batcher.full or self.in_flight >= self._config.queue + self.model.manifest.max_batch:
             await self._discard(headers, receive)
             raise Busy(f"the queue is full: {self._config.queue} instances may wait")

@@ -69,7 +69,7 @@ async def run(port: int, request: bytes, *, connections: int, seconds: float, wa
         writer.close()
 
     await asyncio.gather(*(client() for _ in range(connections)))
-    cuts = quantiles(latencies, n=100) if len(latencies) > 1 else [0.0] * 99
+    cuts = quantiles(latencies, n=100, method="inclusive") if len(latencies) > 1 else [0.0] * 99
     return Result(
         connections=connections,
         requests=len(latencies),

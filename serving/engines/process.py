@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from serving.engines.base import Array, Batch
 
 _CLOSE_TIMEOUT_S = 5.0
+# glibc returns every large buffer to the kernel and faults it in again for the next layer. Keeping them costs some
+# memory and saves a third of the processor time of a batch of 8. Other allocators ignore these.
+_MALLOC = {"MALLOC_MMAP_THRESHOLD_": str(512 * 1024**2), "MALLOC_TRIM_THRESHOLD_": str(1024**3)}
 
 
 class ProcessEngine:
@@ -99,6 +102,7 @@ class ProcessEngine:
                     # Waiting threads sleep instead of spinning: spinning starves the threads that decode the next
                     # requests, and on a machine shared with anything else it multiplies the time of a batch.
                     "OMP_WAIT_POLICY": "PASSIVE",
+                    **_MALLOC,
                     **os.environ,
                     "OMP_NUM_THREADS": threads,
                     "MKL_NUM_THREADS": threads,

@@ -69,7 +69,8 @@ class EagerEngine:
             model.load_state_dict(load_file(self._weights), strict=True)
         except (SafetensorError, RuntimeError, OSError) as error:
             raise EngineError(f"{self._weights.name}: {_line(error)}") from None
-        self._model = model
+        # Convolutions keep the format of their weights; on CPUs this one is the faster for batches.
+        self._model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch omits it
 
     def run(self, batch: Batch) -> Array:
         """Logits of a batch."""

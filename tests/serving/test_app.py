@@ -120,7 +120,8 @@ async def test_health_is_503_while_loading_and_while_draining():
         assert (await client.request("GET", "/health"))[0] == 200
         client.life.to(State.GRACE)
         assert (await client.request("GET", "/health"))[0] == 503
-        assert (await client.post(body(1)))[0] == 200
+        status, headers, _ = await client.post(body(1))
+        assert (status, headers[b"connection"]) == (200, b"close")
         client.life.to(State.DRAINING)
         assert (await client.post(body(1)))[0] == 503
 
