@@ -1,4 +1,6 @@
 import asyncio
+import contextlib
+from random import Random
 
 import grpc
 import pytest
@@ -128,6 +130,14 @@ async def test_a_cancelled_deployment_ends_with_cancelled(control, model, endpoi
     assert operation.error.code == Code.CANCELLED.value[0]
     control.plane.gate.set()
     assert await control.deploy(endpoint, model, "7") == "7"
+
+
+async def test_an_undeployment_is_carried_through(control, model, endpoint):
+    await control.deploy(endpoint, model, "1", {"0": 100})
+    started = await control.start_undeploy(endpoint, "1")
+    await control.operations.cancel_operation(operations_pb2.CancelOperationRequest(name=started.name), CALL)
+    await control.finish(started, aip.UndeployModelResponse)
+    assert not control.plane.running
 
 
 async def test_a_model_with_traffic_cannot_be_undeployed_unless_the_request_moves_it(control, model, endpoint):
@@ -293,3 +303,44 @@ async def test_a_model_that_does_not_start_again_says_so_in_its_status(control, 
     again.plane.fail = ApiError(Code.INVALID_ARGUMENT, "image is not mapped")
     await again.endpoints.restore()
     assert (await again.get(endpoint)).deployed_models[0].status.message == "image is not mapped"
+
+
+async def something(control, names, random, under_way, fresh):
+    """One random call; refusals are as good as answers."""
+    endpoint, model = names
+    ids = [found.id for found in (await control.get(endpoint)).deployed_models] or ["1"]
+    first = random.choice([0, 10, 50, 100, 101])
+    one, other = random.sample([*ids, "0", "77"], 2)
+    split = random.choice([{}, {one: first, other: 100 - first}, {one: 100}])
+    match random.choice(["deploy", "undeploy", "update", "wait", "cancel"]):
+        case "deploy":
+            under_way.append(await control.start_deploy(endpoint, model, fresh, split))
+        case "undeploy":
+            under_way.append(await control.start_undeploy(endpoint, random.choice(ids), split))
+        case "update":
+            await control.update(aip.Endpoint(name=endpoint, traffic_split=split), "traffic_split")
+        case "wait" if under_way:
+            await control.done(under_way.pop(0))
+        case "cancel" if under_way:
+            request = operations_pb2.CancelOperationRequest(name=random.choice(under_way).name)
+            await control.operations.cancel_operation(request, CALL)
+
+
+@pytest.mark.parametrize("seed", range(20))
+async def test_whatever_is_asked_in_whatever_order_traffic_goes_only_to_what_runs(control, model, endpoint, seed):
+    random, under_way = Random(seed), []
+    for step in range(60):
+        with contextlib.suppress(ApiError):
+            await something(control, (endpoint, model), random, under_way, str(step + 1))
+        found = await control.get(endpoint)
+        assert sum(found.traffic_split.values()) in {0, 100}
+        assert found.traffic_split.keys() <= {deployed.id for deployed in found.deployed_models}
+        assert dict(found.traffic_split) == control.plane.splits.get(endpoint, {})
+        for ident, percent in found.traffic_split.items():
+            assert not percent or (endpoint, ident) in control.plane.running
+    for operation in under_way:
+        assert (await control.done(operation)).done
+    found = await control.get(endpoint)
+    assert {deployed.id for deployed in found.deployed_models} == {ident for _, ident in control.plane.running}
+    assert not control.registry.starting.get(endpoint)
+    assert not control.registry.leaving.get(endpoint)

@@ -123,6 +123,7 @@ class Deployments:
             try:
                 progress.stage("STARTING_DEPLOYMENT")
                 await self._data.deploy(plan, progress.stage)
+                progress.commit()
                 await self._attach(name, deployed, dict(request.traffic_split))
             except ApiError:
                 progress.stage("FAILED_TO_DEPLOY")
@@ -132,7 +133,8 @@ class Deployments:
             progress.stage("SUCCESSFULLY_DEPLOYED")
             return aip.DeployModelResponse(deployed_model=deployed)
 
-        return self._operations.start(endpoint.name, aip.DeployModelOperationMetadata(), work, context)
+        metadata = aip.DeployModelOperationMetadata()
+        return self._operations.start(endpoint.name, metadata, work, context, cancellable=True)
 
     def _model(self, deployed: aip.DeployedModel, endpoint: Name) -> aip.Model:
         name = self._registry.projects.parse(deployed.model, "models")

@@ -86,7 +86,8 @@ class ModelService:
             copy = await self._copy(name, model.artifact_uri)
             return self._add(name, model, copy, new=not request.parent_model)
 
-        return self._operations.start(name.full, aip.UploadModelOperationMetadata(), work, context)
+        metadata = aip.UploadModelOperationMetadata()
+        return self._operations.start(name.full, metadata, work, context, cancellable=True)
 
     @staticmethod
     def _check(model: aip.Model, parent: Name) -> None:

@@ -42,11 +42,13 @@ class Progress:
     Args:
         metadata: proto-plus metadata with ``generic_metadata``, changed in place.
         save: writes the record.
+        commit: from here on the operation cannot be cancelled; what is left is carried through.
     """
 
-    def __init__(self, metadata: Any, save: Callable[[], None]) -> None:
+    def __init__(self, metadata: Any, save: Callable[[], None], commit: Callable[[], None]) -> None:
         self.metadata = metadata
         self._save = save
+        self.commit = commit
 
     def stage(self, name: str) -> None:
         """Enter a deployment stage, by its name in DeploymentStage."""
@@ -72,12 +74,19 @@ class Operations:
         self._clock = clock
         self._render = render
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._cancellable: set[str] = set()
         self._closing = False
 
     # --- for the other services ---------------------------------------------------------------------------------
 
     def start(
-        self, resource: str, metadata: Any, work: Callable[[Progress], Awaitable[Any]], context: Context
+        self,
+        resource: str,
+        metadata: Any,
+        work: Callable[[Progress], Awaitable[Any]],
+        context: Context,
+        *,
+        cancellable: bool = False,
     ) -> operations_pb2.Operation:
         """Begin an operation.
 
@@ -86,6 +95,7 @@ class Operations:
             metadata: proto-plus message with a ``generic_metadata``.
             work: does it; what it returns (proto-plus or Empty) is the response, an ``ApiError`` the error.
             context: of the call that started it.
+            cancellable: whether CancelOperation stops it; what would be left half done is carried through.
 
         Returns:
             The operation, not yet done.
@@ -104,10 +114,17 @@ class Operations:
         save()
         started = operations_pb2.Operation()
         started.CopyFrom(operation)
-        task = asyncio.create_task(self._run(operation, work, Progress(metadata, save), save), name=operation.name)
+        progress = Progress(metadata, save, lambda: self._cancellable.discard(operation.name))
+        task = asyncio.create_task(self._run(operation, work, progress, save), name=operation.name)
         self._tasks[operation.name] = task
-        task.add_done_callback(lambda _: self._tasks.pop(operation.name, None))
+        if cancellable:
+            self._cancellable.add(operation.name)
+        task.add_done_callback(lambda _: self._forget(operation.name))
         return started
+
+    def _forget(self, name: str) -> None:
+        self._tasks.pop(name, None)
+        self._cancellable.discard(name)
 
     async def _run(
         self, operation: Any, work: Callable[[Progress], Awaitable[Any]], progress: Progress, save: Callable[[], None]
@@ -144,6 +161,7 @@ class Operations:
     async def close(self) -> None:
         """Cancel what is under way and wait for it."""
         self._closing = True
+        await asyncio.sleep(0)  # see cancel_operation
         tasks = list(self._tasks.values())
         for task in tasks:
             task.cancel()
@@ -193,12 +211,17 @@ class Operations:
     async def cancel_operation(
         self, request: operations_pb2.CancelOperationRequest, context: Context
     ) -> empty_pb2.Empty:
-        """Ask it to stop; one that is done is left as it is."""
+        """Ask it to stop; the API promises no more. One that is done or cannot stop half way is left as it is."""
         self._read(request.name, context)
-        task = self._tasks.get(self._name(request.name))
-        if task is not None:
-            task.cancel()
+        name = self._name(request.name)
+        if name in self._cancellable:
+            # Not at once: a task that is cancelled before its first step never runs, not even its cleaning up.
+            asyncio.get_running_loop().call_soon(self._cancel, name)
         return empty_pb2.Empty()
+
+    def _cancel(self, name: str) -> None:
+        if name in self._cancellable:
+            self._tasks[name].cancel()
 
     async def delete_operation(
         self, request: operations_pb2.DeleteOperationRequest, context: Context
