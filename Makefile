@@ -41,5 +41,17 @@ unit: $(STAMP)  ## Fast tests: no processes, no sockets
 e2e: $(STAMP)  ## Tests with real processes, real sockets, real models
 	$(BIN)/pytest -q --durations=10 -m '(slow or e2e) and not container and not gpu and not browser'
 
+container-test: $(STAMP)  ## Build the images and run them (Debian, root): installs what that needs
+	$(BIN)/python -m containers.tools setup
+	VERTEX_DEPLOY_REQUIRE_CONTAINERS=1 $(BIN)/pytest -q --durations=5 -m container tests/containers
+
+lock:  ## Write constraints.txt from a fresh resolution; review the diff
+	$(PYTHON) -m venv .venv-lock
+	.venv-lock/bin/python -m pip install --quiet 'torch==2.13.0'
+	.venv-lock/bin/python -m pip install --quiet --editable '.[local,serving,demo,dev]'
+	(echo "# Written by make lock: the versions that the tests last passed with."; \
+	  .venv-lock/bin/python -m pip freeze --exclude-editable | sed 's/+cpu//') > constraints.txt
+	rm -rf .venv-lock
+
 clean:  ## Remove what the targets above created
 	rm -rf $(VENV) build .vertex-deploy .pytest_cache .mypy_cache .ruff_cache .hypothesis
