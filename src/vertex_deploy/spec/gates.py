@@ -21,6 +21,7 @@ _CUSTOM = re.compile(r"[a-z][a-z0-9_]{0,62}")
 _FACTOR = re.compile(r"(\d+(?:\.\d+)?)\s*x")
 _KNOWN = ("error_rate", "latency_p50", "latency_p90", "latency_p95", "latency_p99")
 _PERCENT_AS_FRACTION = 0.1
+_LARGEST = 1e12
 
 
 def parse_margin(value: Any) -> float:
@@ -42,6 +43,7 @@ def parse_margin(value: Any) -> float:
 
 Margin = Annotated[
     float,
+    Field(allow_inf_nan=False),
     BeforeValidator(lambda v: v if isinstance(v, float) else parse_margin(v)),
     PlainSerializer(format_share, return_type=str, when_used="json"),
     WithJsonSchema({"type": "string", "pattern": r"^\d+(\.\d+)?\s*(%|x)$"}),
@@ -91,6 +93,7 @@ def _quantity(value: Any) -> Any:
 
 Quantity = Annotated[
     float,
+    Field(allow_inf_nan=False),
     BeforeValidator(_quantity),
     WithJsonSchema({"anyOf": [{"type": "number"}, {"type": "string", "pattern": r"^[0-9.]+\s*(%|[a-z0-9.]+)$"}]}),
     Says("a percentage such as 0.5%, a duration such as 500ms, or a number, by metric"),
@@ -225,6 +228,10 @@ def _custom_rules(gate: Gate) -> tuple[tuple[bool, str], ...]:
         (
             gate.range is not None and not gate.range[0] < gate.range[1],
             f"range of {gate.metric} must rise, smallest value first",
+        ),
+        (
+            any(not abs(value) <= _LARGEST for value in (*(gate.range or ()), gate.max or 0.0, gate.min or 0.0)),
+            f"range and limits of {gate.metric} must lie within {_LARGEST:g} of zero",
         ),
         (
             gate.evidence is not None,

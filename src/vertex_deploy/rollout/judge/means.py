@@ -10,7 +10,7 @@ leaves out the number of requests behind each mean: an interval counts as one ob
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import exp, log
 from typing import TYPE_CHECKING
 
@@ -20,6 +20,8 @@ from vertex_deploy.rollout.judge.process import Process
 from vertex_deploy.rollout.judge.verdict import Outcome
 
 if TYPE_CHECKING:
+    from vertex_deploy.metrics.types import VersionSample
+    from vertex_deploy.rollout.judge.checks import Total
     from vertex_deploy.rollout.judge.intake import Placed
 
 STAKES = (0.02, 0.05, 0.1, 0.2, 0.4, 0.7, 0.95)
@@ -61,18 +63,27 @@ class Mean(Check):
         self._against.new_step()
         self._for.restart()
 
+    def _add(self, total: Total, sample: VersionSample | None) -> None:
+        # The mean that is shown is of the values that were weighed.
+        if sample is not None and sample.requests and self.measured(sample):
+            name = self.gate.metric
+            total.add(replace(sample, gauges={name: self._inside(sample.gauges[name])}), name)
+
     def _inside(self, value: float) -> float:
-        if not self._low <= value <= self._high:
-            self._clipped += 1
         return min(max(value, self._low), self._high)
+
+    def _weighed(self, sample: VersionSample) -> float:
+        value = sample.gauges[self.gate.metric]
+        self._clipped += not self._low <= value <= self._high
+        return self._inside(value)
 
     def weigh(self, placed: Placed) -> None:
         """One wager each way; an interval without requests is no observation."""
         canary, stable = placed.interval.canary, placed.interval.stable
         if canary is None or not canary.requests or (self.limit is None and not (stable and stable.requests)):
             return
-        compared = self._inside(stable.gauges[self.gate.metric]) if self.limit is None and stable else 0.0
-        excess = self._excess(self._inside(canary.gauges[self.gate.metric]), compared)
+        compared = self._weighed(stable) if self.limit is None and stable else 0.0
+        excess = self._excess(self._weighed(canary), compared)
         self._against.multiply(betting_log_ratios(excess=excess, lowest=self._lowest, stakes=STAKES))
         if placed.in_window:
             self._for.multiply(betting_log_ratios(excess=-excess, lowest=-self._highest, stakes=STAKES))
