@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 WIDTH, HEIGHT = 860, 220
 _LEFT, _RIGHT, _TOP, _BOTTOM = 56, 12, 12, 26
 _TICKS = 4
+# Labels of marks in the last part of the axis stand to the left of their line.
+_LATE = 0.85
 _MINUTE, _HOUR = 60.0, 3600.0
 
 
@@ -65,11 +67,12 @@ def chart(
     span = max(span, 1.0)
     parts = [_axes(span, high, unit)]
     for index, mark in enumerate(marks):
-        x = _x(mark.at, span)
+        x, late = _x(mark.at, span), mark.at > span * _LATE
         # Neighbours' labels take turns in height: they would cover each other.
         parts.append(
             f'<line class="mark" x1="{x:.1f}" x2="{x:.1f}" y1="{_TOP}" y2="{HEIGHT - _BOTTOM}"/>'
-            f'<text class="mark" x="{x + 3:.1f}" y="{_TOP + 10 + 12 * (index % 2)}">{escape(mark.label)}</text>'
+            f'<text class="mark" x="{x + (-3 if late else 3):.1f}" y="{_TOP + 10 + 12 * (index % 2)}" '
+            f'text-anchor="{"end" if late else "start"}">{escape(mark.label)}</text>'
         )
     parts += [_line(line, span, high) for line in lines]
     legend = "".join(

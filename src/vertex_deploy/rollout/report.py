@@ -30,12 +30,13 @@ _PERCENTILES = ((0.5, "p50"), (0.95, "p95"), (0.99, "p99"))
 
 
 def report_data(store: RolloutStore, record: Record) -> dict[str, Any]:
-    """All that the report shows, as JSON values; times in seconds since the rollout began unless named ``at``."""
+    """All that the report shows, as JSON values; times are seconds since ``started``, unless named ``at``."""
     log = store.log(record.id)
     now = record.ended or max((entry.at for entry in log), default=record.started)
     view = view_of(record, plan_of(spec_of(record)), now=now)
     return {
         "rollout": view.to_json(),
+        "started": record.started,
         "seconds": now - record.started,
         "release": {
             "image": record.release.image,
@@ -144,10 +145,9 @@ def _without_intervals(data: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _marks(data: Mapping[str, Any]) -> list[Mark]:
-    started = datetime.strptime(data["rollout"]["started"], "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC).timestamp()
     names = {"shifted": "shift", "promoted": "100%", "gate_failed": "gate failed", "pause": "paused", "abort": "abort"}
     return [
-        Mark(at=entry["at"] - started, label=names[entry["data"]["event"]])
+        Mark(at=entry["at"] - data["started"], label=names[entry["data"]["event"]])
         for entry in data["log"]
         if entry["kind"] == "transition" and entry["data"].get("event") in names
     ]

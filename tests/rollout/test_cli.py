@@ -1,0 +1,90 @@
+"""The commands that need no cloud: what they print, and what they exit with."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from typer.testing import CliRunner
+
+from tests.rollout.world import World, step
+from vertex_deploy.cli.rollout import app
+from vertex_deploy.errors import RolloutError
+from vertex_deploy.rollout.blobs import DirectoryBlobs
+from vertex_deploy.rollout.machine import Phase
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SPEC = """
+name: lite0
+gcp: {project: my-project, region: us-central1}
+container: {image: torch-aoti}
+target: {type: vertex, machine: {type: n1-standard-4}}
+"""
+
+
+class Folder:
+    """A working directory with a spec and a store that a world writes to."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        (path / "deploy.yaml").write_text(SPEC)
+        self.world = World(errors=0.3)
+        self.world.blobs = DirectoryBlobs(path / "rollouts" / "lite0")
+
+    def run(self, command: str, *arguments: str) -> Any:
+        spec, store = str(self.path / "deploy.yaml"), str(self.path / "rollouts")
+        return CliRunner().invoke(app, [command, spec, "--store", store, *arguments])
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Folder:
+    return Folder(tmp_path)
+
+
+def test_help_imports_no_client() -> None:
+    code = (
+        "import sys, runpy; sys.argv = ['vertex-deploy', 'rollout', '--help']\n"
+        "try: runpy.run_module('vertex_deploy', run_name='__main__')\n"
+        "except SystemExit: pass\n"
+        "heavy = {'grpc', 'google.api_core', 'pydantic', 'rich.live'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
+    assert found.returncode == 0, found.stderr
+    assert "start" in found.stdout
+
+
+def test_without_a_rollout_the_fix_is_named(folder: Folder) -> None:
+    found = folder.run("status")
+    assert isinstance(found.exception, RolloutError)
+    assert "rollout start" in str(found.exception)
+    assert isinstance(folder.run("abort").exception, RolloutError)
+    assert folder.run("history").stdout == "no rollouts yet\n"
+
+
+def test_status_history_and_report_of_an_ended_rollout(folder: Folder) -> None:
+    record = folder.world.run()
+    status = folder.run("status", "-o", "json")
+    assert status.exit_code == 0
+    assert json.loads(status.stdout)["ending"] == "rolled_back"
+    assert record.id in folder.run("history").stdout
+    events = json.loads(folder.run("history", "--id", record.id, "-o", "json").stdout)
+    assert [event["seq"] for event in events] == list(range(1, len(events) + 1))
+    out = folder.path / "deep" / "report.html"
+    assert folder.run("report", "--out", str(out)).exit_code == 0
+    assert out.read_text().startswith("<!doctype html>")
+    assert (folder.path / "rollouts" / "lite0" / record.id / "report.json").is_file()
+
+
+def test_a_request_that_means_nothing_here_is_refused(folder: Folder) -> None:
+    controller = folder.world.start()
+    while controller.record.phase is not Phase.HOLDING:
+        step(controller)
+    found = folder.run("resume")
+    assert isinstance(found.exception, RolloutError)
+    assert "resume has no meaning" in str(found.exception)
