@@ -142,6 +142,8 @@ class Server(uvicorn.Server):
         self.life.to(State.STOPPED)
         for task in self._tasks:
             task.cancel()
+        if self._engine is not None and self._batcher is None:
+            self._engine.kill()  # it still loads, in a thread that would be waited for
         if self._batcher is not None:
             await self._batcher.close()
         self.predict.close()

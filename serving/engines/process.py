@@ -64,8 +64,10 @@ class ProcessEngine:
             "folder": str(folder),
             "threads": threads,
             "max_batch": max_batch,
-            "work_dir": work_dir or None,
         }
+        self._work_dir = work_dir or None
+        # Ours, not the engine's process's: that one may be killed and leave its files behind.
+        self._scratch: tempfile.TemporaryDirectory[str] | None = None
         self._load_timeout, self._run_timeout = load_timeout, run_timeout
         self._process: subprocess.Popen[bytes] | None = None
         self._connection: Connection[Any, Any] | None = None
@@ -83,6 +85,7 @@ class ProcessEngine:
         """Start the process and wait until it has loaded and checked every batch size."""
         shape = self._shape
         floats = shape.max_batch * math.prod(shape.instance)
+        self._scratch = tempfile.TemporaryDirectory(prefix="serving-engine-", dir=self._work_dir)
         memory_fd = _memory(4 * (floats + shape.max_batch * shape.classes))
         ours, theirs = Pipe()
         self._connection = ours
@@ -112,7 +115,7 @@ class ProcessEngine:
         finally:
             os.close(memory_fd)
             theirs.close()
-        self._send(self._request)
+        self._send({**self._request, "work_dir": self._scratch.name})
         self.load_seconds = self._receive(self._load_timeout)["seconds"]
 
     def run(self, batch: Batch) -> Array:
@@ -145,6 +148,11 @@ class ProcessEngine:
             return f"the engine's process was ended by {number.name}{hints.get(number, '')}"
         return f"the engine's process ended with exit code {code}"
 
+    def kill(self) -> None:
+        """End the process at once; whoever waits in ``load`` or ``run`` gets an EngineError."""
+        if self._process is not None:
+            self._process.kill()
+
     def close(self) -> None:
         """Close the connection, which ends the process; kill it if it does not end."""
         if self._connection is not None:
@@ -156,6 +164,9 @@ class ProcessEngine:
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait()
+        if self._scratch is not None:
+            self._scratch.cleanup()
+            self._scratch = None
 
     def _send(self, message: dict[str, Any]) -> None:
         if self._connection is None:

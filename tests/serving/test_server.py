@@ -110,11 +110,14 @@ def test_a_wrong_variable_is_said_in_one_line(tmp_path, start):
     assert server.err.read_text() == "serving: AIP_HTTP_PORT='eighty': not a whole number\n"
 
 
-def test_sigterm_while_loading_ends_it_with_0(artifacts, start):
-    server = start(artifacts["eager"])
+def test_sigterm_while_loading_ends_it_with_0_and_leaves_nothing_behind(artifacts, start, tmp_path):
+    work = tmp_path / "work"
+    work.mkdir()
+    server = start(artifacts["eager"], SERVING_WORK_DIR=str(work))
     assert server.request("GET", "/h")[0] == 503
     server.terminate()
     assert server.wait() == 0
+    assert list(work.iterdir()) == []
 
 
 def test_a_port_in_use_is_said_in_one_line(tmp_path, start):
