@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
 import shlex
 import sys
 import time
@@ -74,7 +72,10 @@ def up(
 
 
 def _serve(options: daemon.Options) -> None:
-    # Here and not above: these take seconds to import.
+    # Here and not above: the server takes seconds to import, and nobody else needs the rest.
+    import asyncio  # noqa: PLC0415
+    import logging  # noqa: PLC0415
+
     from vertex_deploy.local.data import ImageMap  # noqa: PLC0415
     from vertex_deploy.local.server import Settings, serve  # noqa: PLC0415
 
