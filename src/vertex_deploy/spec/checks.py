@@ -10,7 +10,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from vertex_deploy.spec import machines
+from vertex_deploy.spec import infra_checks, machines
+from vertex_deploy.spec.problems import Finding
 from vertex_deploy.spec.units import format_duration
 
 if TYPE_CHECKING:
@@ -45,20 +46,6 @@ _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _NETWORK = re.compile(r"projects/[a-z0-9.:-]+/global/networks/[a-z][-a-z0-9]{0,62}")
 _SERVICE_ACCOUNT = re.compile(r"[a-z0-9-]+@[a-z0-9.-]+\.gserviceaccount\.com")
 _CHANNEL = re.compile(r"projects/[a-z0-9.:-]+/notificationChannels/[0-9]+")
-
-
-class Finding(NamedTuple):
-    """A problem before it is placed in a file.
-
-    Args:
-        path: where, from the root of the spec.
-        message: what is wrong.
-        fix: what to write instead.
-    """
-
-    path: Path
-    message: str
-    fix: str
 
 
 class Check(NamedTuple):
@@ -310,5 +297,6 @@ CHECKS: tuple[Check, ...] = (
     Check(("rollout",), rollout_times),
     Check(("target", "rollout"), split),
     Check(("monitoring",), alerts),
+    *(Check(needs, run) for needs, run in infra_checks.CHECKS),
 )
 """Every check, in the order of the file."""

@@ -14,6 +14,7 @@ from pydantic import Field
 
 from vertex_deploy.spec.base import Says, SpecModel
 from vertex_deploy.spec.gates import Gate
+from vertex_deploy.spec.infra import Infra
 from vertex_deploy.spec.machines import Accelerator
 from vertex_deploy.spec.units import Duration, Share
 
@@ -192,3 +193,5 @@ class Spec(SpecModel):
     """How traffic moves to a new version."""
     monitoring: Monitoring = Monitoring()
     """Alert policies and dashboards that stay."""
+    infra: Infra = Infra()
+    """What `pulumi up` makes around the endpoint."""

@@ -6,7 +6,7 @@ import json
 import re
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -16,6 +16,20 @@ Path = tuple[str | int, ...]
 
 _PLAIN_KEY = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
 _LONGEST_KEY = 60
+
+
+class Finding(NamedTuple):
+    """A problem before it is placed in a file.
+
+    Args:
+        path: where, from the root of the spec.
+        message: what is wrong.
+        fix: what to write instead.
+    """
+
+    path: Path
+    message: str
+    fix: str
 
 
 @dataclass(frozen=True, slots=True)

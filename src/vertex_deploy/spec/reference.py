@@ -94,7 +94,7 @@ def _model_section(path: str, model: type[SpecModel], seen: dict[type[SpecModel]
         value = _cell(describe(shape))
         if nested:
             below += [(inner, nested)] if nested not in seen else []
-            value = f"[{'list' if suffix else 'mapping'}](#{_anchor(seen.setdefault(nested, inner))})"
+            value = f"[{'list' if suffix == '[]' else 'mapping'}](#{_anchor(seen.setdefault(nested, inner))})"
         yield f"| `{name}` | {value} | {_default(field)} | {_cell(shape.description)} |"
     yield ""
     for inner, nested in below:
@@ -102,13 +102,14 @@ def _model_section(path: str, model: type[SpecModel], seen: dict[type[SpecModel]
 
 
 def _nested(shape: Shape) -> tuple[type[SpecModel] | None, str]:
-    """The model in a field, and ``[]`` if it is in a list."""
+    """The model in a field, and ``[]`` if it is in a list, ``.NAME`` if it is in a mapping of names."""
     for arm in shape.arms():
         if arm.model is not None:
             return arm.model, ""
-        entry = arm.at((0,))
-        if entry is not None and entry.model is not None:
-            return entry.model, "[]"
+        for part, suffix in ((0, "[]"), ("NAME", ".NAME")):
+            entry = arm.at((part,))
+            if entry is not None and entry.model is not None:
+                return entry.model, suffix
     return None, ""
 
 
@@ -123,9 +124,15 @@ def _default(field: FieldInfo) -> str:
     if isinstance(value, dict):
         return "its defaults"
     if isinstance(value, list):
-        entries = ({k: v for k, v in entry.items() if v is not None} for entry in value)
-        return ", ".join(f"`{{{', '.join(f'{k}: {v}' for k, v in entry.items())}}}`" for entry in entries)
+        return ", ".join(f"`{_entry(entry)}`" for entry in value)
     return f"`{json.dumps(value) if isinstance(value, bool) else value}`"
+
+
+def _entry(entry: Any) -> str:
+    """One entry of a list's default, as a file would have it."""
+    if not isinstance(entry, dict):
+        return str(entry)
+    return f"{{{', '.join(f'{k}: {v}' for k, v in entry.items() if v is not None)}}}"
 
 
 def _cell(text: str) -> str:

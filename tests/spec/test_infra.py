@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import pytest
+
+from tests.spec.examples import GOOD, examined, problems, swap
+
+KEY = "projects/p/locations/us-central1/keyRings/r/cryptoKeys/k"
+GKE = "infra: {network: {}, gke: {nodes: {l4: {machine: g2-standard-8, accelerator: L4:1, max: 10}}}}\n"
+
+
+def infra(text: str) -> list[str]:
+    return [line for line in problems(GOOD + text) if "infra" in line]
+
+
+def test_without_the_section_there_are_a_registry_and_buckets_and_no_more():
+    found = examined(GOOD).spec.infra
+    assert found.registry is not None
+    assert found.storage is not None
+    assert not any((found.network, found.pool, found.gke, found.slo, found.triggers, found.runner, found.budget))
+
+
+def test_labels_alone_leave_the_rest_as_it_is():
+    assert examined(GOOD + "infra: {labels: {team: vision}}\n").spec.infra.registry is not None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        GKE,
+        f"infra: {{encryption_key: {KEY}}}\n",
+        "infra: {network: {perimeter: {policy: accessPolicies/1, project_number: '123456'}}}\n",
+        "infra: {budget: {billing_account: 012345-6789AB-CDEF01, amount: 500}, emails: [a@example.com]}\n",
+        f"infra: {{runner: {{image: us-central1-docker.pkg.dev/p/r/i@sha256:{'a' * 64}}}, slo: {{}}}}\n",
+    ],
+)
+def test_what_is_right_is_accepted(text):
+    assert problems(GOOD + text) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("infra: {labels: {Team: x}}\n", "not a label"),
+        ("infra: {storage: {models: 'gs://x'}}\n", "without gs://"),
+        ("infra: {storage: {recoverable: 1d}}\n", "from 7d to 90d"),
+        ("infra: {storage: {noncurrent_after: 90m}}\n", "whole days"),
+        ("infra: {emails: [nobody]}\n", "NAME@DOMAIN"),
+        ("infra: {triggers: {repository: github.com/a/b}}\n", "gcloud builds repositories list"),
+        ("infra: {runner: {image: 'us-central1-docker.pkg.dev/p/r/i:latest'}}\n", "not pinned by digest"),
+        (f"infra: {{runner: {{image: i@sha256:{'a' * 64}, schedule: hourly}}}}\n", "no schedule"),
+        ("infra: {budget: {billing_account: '1', amount: 5}}\n", "not a billing account"),
+        ("infra: {budget: {billing_account: 012345-6789AB-CDEF01, amount: 5, currency: usd}}\n", "three letters"),
+        ("infra: {budget: {billing_account: 012345-6789AB-CDEF01, amount: 5, at: [0%]}}\n", "nobody is told"),
+        ("infra: {encryption_key: k}\n", "is not a key"),
+        (f"infra: {{encryption_key: {KEY.replace('us-central1', 'us')}}}\n", "the key is in us"),
+        ("infra: {pool: {}}\n", "has no spot machines"),
+        ("infra: {network: {pods: 10.10.0.0/16}}\n", "overlaps"),
+        ("infra: {network: {subnet: 10.10.0.1/20}}\n", "is not a network"),
+        ("infra: {network: {subnet: here}}\n", "an IPv4 range"),
+        ("infra: {network: {perimeter: {policy: '1', project_number: '123456'}}}\n", "not an access policy"),
+        ("infra: {network: {perimeter: {policy: accessPolicies/1, project_number: me}}}\n", "not a project's number"),
+        ("infra: {gke: {}}\n", "needs a network"),
+        ("infra: {network: {}, gke: {control_plane: 172.16.0.0/24}}\n", "is not a /28"),
+        ("infra: {network: {}, gke: {zones: [us-central1]}}\n", "is not a zone"),
+        (GKE.replace("g2-standard-8", "g2-standard-9"), "did you mean g2-standard-"),
+        (GKE.replace("L4:1", "T4:1"), "cannot carry T4:1"),
+        (GKE.replace("max: 10", "max: 10, min: 11"), "below min 11"),
+        (GKE.replace("max: 10", "max: 10, spot_share: 101%"), "from 0% to 100%"),
+        (GKE.replace("max: 10", "max: 10, min: 4, spot_share: 70%"), "cannot be on demand"),
+        (GKE.replace("max: 10", "max: 10, partition: 1g.10gb"), "L4 has no MIG partitions"),
+        (GKE.replace("max: 10", "max: 10, flex_start: {max: 1, run: 8d}"), "at most 7d"),
+        (GKE.replace("l4:", "L4:"), "not a name of nodes"),
+    ],
+)
+def test_what_is_wrong_is_said(text, message):
+    assert any(message in line for line in infra(text)), problems(GOOD + text)
+
+
+def test_a_timeout_that_pulumi_cannot_set_is_not_dropped():
+    text = swap(("allow_projects: [consumer-project]", "allow_projects: [consumer-project], request_timeout: 5m"))
+    assert problems(text) == []
+    assert "request_timeout" in problems(text + "infra: {endpoint: true}\n")[0]
