@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 MAX_LENGTH = 8192
 """Characters in a filter; parentheses can therefore nest, but see MAX_DEPTH."""
@@ -152,7 +152,8 @@ def _unquote(text: str) -> str:
 class _Parser:
     """Recursive descent over the tokens; ``_at`` is the next one."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, selectors: Callable[[str], str]) -> None:
+        self._selectors = selectors
         self._tokens = list(_tokens(text))
         self._at = 0
         self._depth = 0
@@ -216,12 +217,12 @@ class _Parser:
             raise FilterError(f'the filter cannot be parsed at position {token.at}: unexpected "{token.text}"')
         if self._is("("):
             raise FilterError(f'the function "{token.text}" cannot be used as a selector')
-        selector = canonical(token.text)
+        selector = self._selectors(token.text)
         op = self._next("an operator")
         if op.kind != "op":
             raise FilterError(f'the filter cannot be parsed at position {op.at}: "{op.text}" is not an operator')
         function, values = self._right()
-        return _checked(Comparison(selector, op.text, function, values))
+        return _checked(Comparison(selector, op.text, function, values), numbers=self._selectors is canonical)
 
     def _right(self) -> tuple[str, tuple[str, ...]]:
         token = self._next("a value")
@@ -265,10 +266,10 @@ def canonical(selector: str) -> str:
     raise FilterError(f'the selector "{selector}" is not supported')
 
 
-def _checked(term: Comparison) -> Comparison:
+def _checked(term: Comparison, *, numbers: bool) -> Comparison:
     if term.function and term.op not in ("=", "!="):
         raise FilterError(f'the operator "{term.op}" cannot be used with the function "{term.function}"')
-    if term.op in ("<", "<=", ">", ">="):
+    if numbers and term.op in ("<", "<=", ">", ">="):
         if not term.selector.startswith(("metric.labels.", "resource.labels.")):
             raise FilterError(f'the operator "{term.op}" cannot be used with "{term.selector}"')
         if not _NUMBER.fullmatch(term.values[0]):
@@ -283,18 +284,20 @@ def _checked(term: Comparison) -> Comparison:
     return term
 
 
-def parse(text: str) -> Node:
+def parse(text: str, selectors: Callable[[str], str] = canonical) -> Node:
     """Parse a filter.
 
     Args:
         text: the filter; not empty.
+        selectors: gives the canonical form of a selector or raises FilterError. Filters of other list methods, which
+            have the same grammar, bring their own; what ``<`` and ``>`` compare is then up to them.
 
     Raises:
         FilterError: one line, naming what cannot be parsed or evaluated.
     """
     if len(text) > MAX_LENGTH:
         raise FilterError(f"the filter has {len(text)} characters; at most {MAX_LENGTH} are read")
-    return _Parser(text).parse()
+    return _Parser(text, selectors).parse()
 
 
 def matches(node: Node, subject: Subject) -> bool:

@@ -128,12 +128,24 @@ def _reduced(series: Sequence[Series], step: Aggregation) -> list[Series]:
 def _one(members: Sequence[Series], step: Aggregation, fields: frozenset[str]) -> Series:
     first = members[0]
     kind, value_type = reduction.check(step.reducer, first.kind, first.type, step.path)
-    # The project is part of what a resource is: reduced series still carry it.
-    kept = fields | {"resource.labels.project_id"}
-    key = replace(
-        first.key,
-        metric_labels=tuple(kv for kv in first.key.metric_labels if f"metric.labels.{kv[0]}" in kept),
-        resource_labels=tuple(kv for kv in first.key.resource_labels if f"resource.labels.{kv[0]}" in kept),
-    )
+    key = _kept(first.key, fields)
     points = reduction.reduce((m.points for m in members), step.reducer)
     return Series(key, kind, value_type, _unit(step.reducer, first.unit), tuple(points))
+
+
+def _kept(key: SeriesKey, fields: frozenset[str]) -> SeriesKey:
+    # The project is part of what a resource is: reduced series still carry it.
+    kept = fields | {"resource.labels.project_id"}
+    return replace(
+        key,
+        metric_labels=tuple(kv for kv in key.metric_labels if f"metric.labels.{kv[0]}" in kept),
+        resource_labels=tuple(kv for kv in key.resource_labels if f"resource.labels.{kv[0]}" in kept),
+    )
+
+
+def result_key(key: SeriesKey, steps: Sequence[Aggregation]) -> SeriesKey:
+    """What a series is called after aggregation: which result a raw series goes into."""
+    for step in steps:
+        if step.reducer != "REDUCE_NONE":
+            key = _kept(key, frozenset(canonical(name) for name in step.group_by))
+    return key

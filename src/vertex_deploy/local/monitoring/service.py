@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 from google.cloud import monitoring_v3 as m
 from google.protobuf import empty_pb2
 
-from vertex_deploy.local.monitoring import errors, filters, messages, query, writes
+from vertex_deploy.local.monitoring import errors, filters, messages, query, selection, writes
 from vertex_deploy.local.monitoring.catalogue import BY_TYPE, METRICS, RESOURCE_BY_TYPE, RESOURCES, Metric
 from vertex_deploy.local.monitoring.ingest import Ingest
 from vertex_deploy.local.monitoring.values import NS, Series
@@ -71,7 +71,8 @@ class MetricService:
             raise errors.field("name", name, f"The name must be of the form {wanted}.")
         return self._project_id(parts[1])
 
-    def _metric(self, project: str, metric: str) -> Metric | None:
+    def metric(self, project: str, metric: str) -> Metric | None:
+        """A metric by its type: one of Vertex AI's, or one that the project wrote."""
         return BY_TYPE.get(metric) or self._store.descriptor(project, metric)
 
     async def list_monitored_resource_descriptors(
@@ -79,7 +80,7 @@ class MetricService:
     ) -> m.ListMonitoredResourceDescriptorsResponse:
         """The monitored resource types, filtered by ``resource.type``."""
         project = self._project(request.name)
-        tree = _parsed(request.filter, {"resource.type", "project"}) if request.filter else None
+        tree = selection.parsed(request.filter, {"resource.type", "project"}) if request.filter else None
         found = [
             r for r in RESOURCES if not tree or filters.matches(tree, filters.Subject(project, resource_type=r.type))
         ]
@@ -105,7 +106,7 @@ class MetricService:
         if request.active_only:
             raise errors.field("activeOnly", "true", "The option is not implemented by Local Vertex.")
         project = self._project(request.name)
-        tree = _parsed(request.filter, {"metric.type", "project"}) if request.filter else None
+        tree = selection.parsed(request.filter, {"metric.type", "project"}) if request.filter else None
         known = sorted((*METRICS, *self._store.descriptors(project)), key=lambda x: x.type)
         found = [x for x in known if not tree or filters.matches(tree, filters.Subject(project, x.type))]
         page, token = _page(found, request.page_size, request.page_token, MAX_DESCRIPTORS, request.filter)
@@ -122,7 +123,7 @@ class MetricService:
 
     def _named(self, name: str) -> tuple[str, Metric]:
         project = self._project(name, "metricDescriptors")
-        metric = self._metric(project, name.split("/", 3)[3])
+        metric = self.metric(project, name.split("/", 3)[3])
         if metric is None:
             raise errors.not_found(f"Could not find descriptor for metric '{name.split('/', 3)[3]}'.")
         return project, metric
@@ -172,8 +173,8 @@ class MetricService:
         if request.order_by:
             raise errors.field("orderBy", request.order_by, "Ordering is not supported; the field must be left blank.")
         start, end = _interval(request.interval)
-        tree = _parsed(request.filter, None)
-        metric = self._filtered_metric(project, request.filter, tree)
+        tree = selection.parsed(request.filter)
+        metric = selection.metric_of(request.filter, tree, lambda name: self.metric(project, name))
         steps = [
             messages.aggregation(request.aggregation, "aggregation"),
             messages.aggregation(request.secondary_aggregation, "secondaryAggregation"),
@@ -187,38 +188,6 @@ class MetricService:
         ]
         series = query.run(raw, steps, start=start, end=end)
         return _answer(series, request)
-
-    def _filtered_metric(self, project: str, text: str, tree: filters.Node) -> Metric:
-        """The metric a filter names, after checking that the filter's other terms can hold for it."""
-        name = filters.single_metric(tree)
-        if name is None:
-            why = 'must specify a restriction on "metric.type" in the filter: exactly one metric type, with "=".'
-            raise errors.field("filter", text, why)
-        metric = self._metric(project, name)
-        if metric is None:
-            raise errors.unknown_metric(name)
-        resources = [RESOURCE_BY_TYPE[t] for t in metric.resources] or list(RESOURCES)
-        labels = {f"metric.labels.{x.key}" for x in metric.labels}
-        labels |= {f"resource.labels.{x.key}" for r in resources for x in r.labels}
-        for term in filters.comparisons(tree):
-            if ".labels." in term.selector and term.selector not in labels:
-                raise errors.bad_combination()
-            exact = term.selector == "resource.type" and term.op == "=" and not term.function
-            if exact and term.values[0] not in {r.type for r in resources}:
-                raise errors.bad_combination()
-        return metric
-
-
-def _parsed(text: str, allowed: set[str] | None) -> filters.Node:
-    """Parse a filter; ``allowed`` are the selectors that the method takes, None for all."""
-    try:
-        tree = filters.parse(text)
-    except filters.FilterError as error:
-        raise errors.field("filter", text[:1000], f"{error}.") from error
-    for term in filters.comparisons(tree):
-        if allowed is not None and term.selector not in allowed:
-            raise errors.field("filter", text, f'the selector "{term.selector}" cannot be used here.')
-    return tree
 
 
 def _interval(message: m.TimeInterval) -> tuple[int, int]:
