@@ -362,3 +362,16 @@ def test_a_restarted_controller_keeps_the_evidence_of_the_first() -> None:
     kept = controller._judge.look().to_json()
     again = world.start()
     assert again._rebuilt().look().to_json() == kept
+
+
+def test_a_scheduler_that_only_ticks_promotes_as_well_each_time_with_a_new_controller() -> None:
+    world = World()
+    ticks = 0
+    while not (found := world.store().current()) or not found.over:
+        world.start().tick()
+        world.clock.sleep(20)
+        ticks += 1
+        assert ticks < 60
+    assert found.ending is Ending.PROMOTED
+    assert world.target.deploys == 1
+    assert len(world.target.splits) == 3
