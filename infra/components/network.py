@@ -1,0 +1,248 @@
+"""A VPC network for private endpoints and clusters.
+
+One subnet in the spec's region with ranges for GKE, a firewall that lets in nothing but the network itself and
+Google's health checks, Cloud NAT, and what the endpoint's access needs: an address range and peering (psa), or a policy
+that lets Vertex AI make Private Service Connect endpoints (psc with automation). A VPC Service Controls perimeter on
+request.
+
+Deliberately not created: Private Service Connect endpoints of consumers in other projects (they belong there), VPN and
+interconnects, DNS zones, a shared VPC's host project, and access levels of the perimeter.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, Self
+
+from pulumi_gcp import accesscontextmanager, compute, networkconnectivity, servicenetworking
+
+from infra.components.base import Component
+
+if TYPE_CHECKING:
+    import pulumi
+
+    from vertex_deploy.spec import Spec
+    from vertex_deploy.spec.infra import Perimeter
+
+HEALTH_CHECKS = ("35.191.0.0/16", "130.211.0.0/22")
+"""Where Google's health checks come from (load balancing documentation)."""
+SERVICE_CLASS = "gcp-vertexai"
+"""Service class of Vertex AI in service connection policies."""
+PODS, SERVICES = "pods", "services"
+"""Names of the secondary ranges."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkArgs:
+    """Arguments of ``Network``.
+
+    Args:
+        project: project id.
+        region: region of the subnet.
+        network: name of the network.
+        subnet: addresses of machines, CIDR.
+        pods: addresses of GKE's pods, CIDR.
+        services: addresses of GKE's services, CIDR.
+        access: psa makes a peered range, psc a service connection policy, None neither.
+        peering_prefix: prefix length of the peered range.
+        nat: make Cloud NAT.
+        perimeter: VPC Service Controls perimeter, or None.
+        protect: refuse to delete network and peering.
+    """
+
+    project: str
+    region: str
+    network: str
+    subnet: str
+    pods: str
+    services: str
+    access: Literal["psa", "psc"] | None = None
+    peering_prefix: int = 16
+    nat: bool = True
+    perimeter: Perimeter | None = None
+    protect: bool = False
+
+    @classmethod
+    def of(cls, spec: Spec) -> Self:
+        """From ``infra.network`` and the endpoint's access.
+
+        Raises:
+            ValueError: the spec has no ``infra.network``.
+        """
+        wanted, endpoint = spec.infra.network, spec.target.endpoint
+        if wanted is None:
+            raise ValueError("the spec has no infra.network; ask only where it has")
+        return cls(
+            project=spec.gcp.project,
+            region=spec.gcp.region,
+            network=(endpoint.network or spec.name).rpartition("/")[2],
+            subnet=wanted.subnet,
+            pods=wanted.pods,
+            services=wanted.services,
+            access="psa" if endpoint.access == "psa" else "psc" if endpoint.automation else None,
+            peering_prefix=wanted.peering_prefix,
+            nat=wanted.nat,
+            perimeter=wanted.perimeter,
+            protect=spec.infra.protect,
+        )
+
+
+class Network(Component):
+    """A VPC network with a subnet, firewall, NAT and private access to Vertex AI.
+
+    Outputs: ``network_id`` and ``subnet_id`` (both projects/...); ``ready``: what a private endpoint waits for.
+    """
+
+    network_id: pulumi.Output[str]
+    subnet_id: pulumi.Output[str]
+
+    def __init__(self, name: str, args: NetworkArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__(name, opts)
+        network = compute.Network(
+            name,
+            name=args.network,
+            project=args.project,
+            auto_create_subnetworks=False,
+            routing_mode="REGIONAL",
+            opts=self.child(protect=args.protect),
+        )
+        subnet = compute.Subnetwork(
+            name,
+            name=f"{args.network}-{args.region}",
+            project=args.project,
+            region=args.region,
+            network=network.id,
+            ip_cidr_range=args.subnet,
+            private_ip_google_access=True,
+            secondary_ip_ranges=[
+                compute.SubnetworkSecondaryIpRangeArgs(range_name=PODS, ip_cidr_range=args.pods),
+                compute.SubnetworkSecondaryIpRangeArgs(range_name=SERVICES, ip_cidr_range=args.services),
+            ],
+            log_config=compute.SubnetworkLogConfigArgs(
+                aggregation_interval="INTERVAL_10_MIN", flow_sampling=0.1, metadata="INCLUDE_ALL_METADATA"
+            ),
+            opts=self.child(),
+        )
+        self._firewall(name, args, network)
+        if args.nat:
+            self._nat(name, args, network)
+        self.ready: list[pulumi.Resource] = [subnet]
+        if args.access == "psa":
+            self.ready.append(self._peering(name, args, network))
+        elif args.access == "psc":
+            self.ready.append(self._connection_policy(name, args, network, subnet))
+        if args.perimeter is not None:
+            self._perimeter(name, args, args.perimeter)
+        self.network_id, self.subnet_id = network.id, subnet.id
+        self.register_outputs({"network_id": network.id, "subnet_id": subnet.id})
+
+    def _firewall(self, name: str, args: NetworkArgs, network: compute.Network) -> None:
+        """The implied rules deny ingress already; written down with logging, so that a refusal can be seen."""
+        everything = compute.FirewallAllowArgs(protocol="all")
+        compute.Firewall(
+            f"{name}-internal",
+            name=f"{args.network}-internal",
+            project=args.project,
+            network=network.id,
+            direction="INGRESS",
+            priority=1000,
+            source_ranges=[args.subnet, args.pods],
+            allows=[everything],
+            opts=self.child(),
+        )
+        compute.Firewall(
+            f"{name}-health",
+            name=f"{args.network}-health",
+            project=args.project,
+            network=network.id,
+            direction="INGRESS",
+            priority=1000,
+            source_ranges=list(HEALTH_CHECKS),
+            allows=[compute.FirewallAllowArgs(protocol="tcp")],
+            opts=self.child(),
+        )
+        compute.Firewall(
+            f"{name}-deny",
+            name=f"{args.network}-deny",
+            project=args.project,
+            network=network.id,
+            direction="INGRESS",
+            priority=65534,
+            source_ranges=["0.0.0.0/0"],
+            denies=[compute.FirewallDenyArgs(protocol="all")],
+            log_config=compute.FirewallLogConfigArgs(metadata="INCLUDE_ALL_METADATA"),
+            opts=self.child(),
+        )
+
+    def _nat(self, name: str, args: NetworkArgs, network: compute.Network) -> None:
+        router = compute.Router(
+            name,
+            name=f"{args.network}-{args.region}",
+            project=args.project,
+            region=args.region,
+            network=network.id,
+            opts=self.child(),
+        )
+        compute.RouterNat(
+            name,
+            name=f"{args.network}-{args.region}",
+            project=args.project,
+            region=args.region,
+            router=router.name,
+            nat_ip_allocate_option="AUTO_ONLY",
+            source_subnetwork_ip_ranges_to_nat="ALL_SUBNETWORKS_ALL_IP_RANGES",
+            log_config=compute.RouterNatLogConfigArgs(enable=True, filter="ERRORS_ONLY"),
+            opts=self.child(),
+        )
+
+    def _peering(self, name: str, args: NetworkArgs, network: compute.Network) -> pulumi.Resource:
+        ranges = compute.GlobalAddress(
+            f"{name}-peering",
+            name=f"{args.network}-peering",
+            project=args.project,
+            purpose="VPC_PEERING",
+            address_type="INTERNAL",
+            prefix_length=args.peering_prefix,
+            network=network.id,
+            opts=self.child(protect=args.protect),
+        )
+        return servicenetworking.Connection(
+            f"{name}-peering",
+            network=network.id,
+            service="servicenetworking.googleapis.com",
+            reserved_peering_ranges=[ranges.name],
+            opts=self.child(protect=args.protect),
+        )
+
+    def _connection_policy(
+        self, name: str, args: NetworkArgs, network: compute.Network, subnet: compute.Subnetwork
+    ) -> pulumi.Resource:
+        return networkconnectivity.ServiceConnectionPolicy(
+            f"{name}-psc",
+            name=f"{args.network}-vertexai",
+            project=args.project,
+            location=args.region,
+            network=network.id,
+            service_class=SERVICE_CLASS,
+            psc_config=networkconnectivity.ServiceConnectionPolicyPscConfigArgs(subnetworks=[subnet.id]),
+            opts=self.child(),
+        )
+
+    def _perimeter(self, name: str, args: NetworkArgs, wanted: Perimeter) -> None:
+        title = args.network.replace("-", "_")
+        services = list(wanted.services)
+        accesscontextmanager.ServicePerimeter(
+            f"{name}-perimeter",
+            parent=wanted.policy,
+            name=f"{wanted.policy}/servicePerimeters/{title}",
+            title=title,
+            perimeter_type="PERIMETER_TYPE_REGULAR",
+            status=accesscontextmanager.ServicePerimeterStatusArgs(
+                resources=[f"projects/{wanted.project_number}"],
+                restricted_services=services,
+                vpc_accessible_services=accesscontextmanager.ServicePerimeterStatusVpcAccessibleServicesArgs(
+                    enable_restriction=True, allowed_services=["RESTRICTED-SERVICES"]
+                ),
+            ),
+            opts=self.child(protect=args.protect),
+        )
