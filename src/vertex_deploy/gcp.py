@@ -109,18 +109,18 @@ def monitoring_address() -> Address:
     return parse_address(value, MONITORING_VARIABLE) if value else Address("monitoring.googleapis.com", plaintext=False)
 
 
-def model_client(region: str) -> Any:
-    """An ``aiplatform_v1.ModelServiceClient`` for this region."""
+def model_client(region: str, address: Address | None = None) -> Any:
+    """An ``aiplatform_v1.ModelServiceClient`` for this region; ``address`` goes before the variable."""
     from google.cloud.aiplatform_v1 import ModelServiceClient  # noqa: PLC0415 - heavy: only when a call is made
 
-    return _client(ModelServiceClient, aiplatform_address(region))
+    return _client(ModelServiceClient, address or aiplatform_address(region))
 
 
-def endpoint_client(region: str) -> Any:
-    """An ``aiplatform_v1.EndpointServiceClient`` for this region."""
+def endpoint_client(region: str, address: Address | None = None) -> Any:
+    """An ``aiplatform_v1.EndpointServiceClient`` for this region; ``address`` goes before the variable."""
     from google.cloud.aiplatform_v1 import EndpointServiceClient  # noqa: PLC0415 - heavy: only when a call is made
 
-    return _client(EndpointServiceClient, aiplatform_address(region))
+    return _client(EndpointServiceClient, address or aiplatform_address(region))
 
 
 def metric_client() -> Any:
