@@ -228,7 +228,7 @@ def _base64(value: Any, prefix: str = "") -> bytes:
 def _whole(value: Any) -> int | None:
     """The whole number that a JSON number means, or None.
 
-    Google's clients carry predict's JSON as google.protobuf.Value, whose only number is a double: their 3 arrives as 3.0.
+    Google's clients carry predict's JSON as google.protobuf.Value, whose only number is a double: 3 arrives as 3.0.
     """
     if type(value) is int or (type(value) is float and value.is_integer()):
         return int(value)

@@ -23,10 +23,11 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[2]
 HOME = ROOT / ".vertex-deploy" / "demo"  # ignored by git; the demo writes nowhere else
-RATE = 16.0  # requests a second: what two cores answer with room to spare
+RATE = 20.0  # requests a second: what two cores answer with room to spare
 BUCKET = "my-project-models"
 # version -> what is served: a small model, a better one, and the better one again, to be broken on purpose
 VERSIONS = {1: "efficientnet-lite0", 2: "efficientnet-lite1", 3: "efficientnet-lite1"}
+FAULT = "Fault set on purpose"  # how Local Vertex words an error that `local fault` asked for
 ROLLED_BACK = 10  # vertex-deploy's exit code for it
 
 
@@ -70,7 +71,7 @@ def local_vertex() -> Iterator[dict[str, str]]:
 def fresh() -> None:
     """An empty folder: what an earlier demo left behind, a killed one's Local Vertex too, is not this one's."""
     if HOME.exists():
-        subprocess.run(  # noqa: S603 - our own command, no shell
+        subprocess.run(
             [sys.executable, "-m", "vertex_deploy", "local", "down"], cwd=HOME, capture_output=True, check=False
         )
         shutil.rmtree(HOME)
@@ -158,9 +159,9 @@ def main() -> int:
             store(2, folders[VERSIONS[2]])
             names[canary(rollout())] = "version 2"
 
-            say("Version 3: broken on purpose, 20% of its requests fail and the others are 400 ms slower")
+            say("Version 3: broken on purpose, 30% of its requests fail and the others are 600 ms slower")
             store(3, folders[VERSIONS[3]])
-            command("local", "fault", "lite@3", "--fail", "20%", "--delay", "400ms")
+            command("local", "fault", "lite@3", "--fail", "30%", "--delay", "600ms")
             view = rollout(expect=ROLLED_BACK)
             names[canary(view)] = "version 3"
         finally:
@@ -184,15 +185,21 @@ def canary(view: dict[str, Any]) -> str:
 
 
 def judged(sent: Sequence[Sent], view: dict[str, Any], seconds: float) -> int:
-    """Say how many requests failed and why, and where the report lies."""
-    failed = Counter(s.error for s in sent if s.error)
-    foreign = {error: n for error, n in failed.items() if "fault" not in str(error)}
-    print(f"\n  {len(sent)} requests, {sum(failed.values())} failed, all in version 3"  # noqa: T201
-          if not foreign else f"\n  failed for other reasons than the fault: {foreign}")
-    print(f"  version 3: {view['ending']}, {view['reason']}")  # noqa: T201
-    print(f"  report: {(HOME / '.vertex-deploy/rollouts').relative_to(ROOT)}/.../report.html")  # noqa: T201
-    print(f"  {seconds:.0f} seconds in all")  # noqa: T201
-    return 1 if foreign else 0
+    """Say how many requests failed and why, and where the report lies; 1 if any failed that the fault did not fail."""
+    failed = [s.error for s in sent if s.error]
+    foreign = Counter(error for error in failed if FAULT not in error)
+    lines = [
+        f"  {len(sent)} requests, {len(failed)} failed: {len(failed) - foreign.total()} in version 3, by its fault"
+    ]
+    lines += [f"  {count} failed otherwise: {error}" for error, count in foreign.most_common()]
+    report = HOME / ".vertex-deploy/rollouts/lite@local" / view["id"] / "report.html"
+    lines += [
+        f"  version 3 was {view['ending'].replace('_', ' ')}: {view['reason']}",
+        f"  report of it: {report.relative_to(ROOT)}",
+        f"  {seconds:.0f} seconds in all",
+    ]
+    print("\n" + "\n".join(lines))  # noqa: T201
+    return 1 if foreign or not report.exists() else 0
 
 
 if __name__ == "__main__":

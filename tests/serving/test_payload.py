@@ -134,7 +134,7 @@ BAD: list[tuple[Any, str]] = [
     ({"instances": [tensor(FLOATS.astype(np.float64))]}, "dtype 'float64': float32 or uint8"),
     ({"instances": [tensor(FLOATS, dtype=3)]}, "dtype"),
     ({"instances": [tensor(FLOATS, shape=[3, SIZE])]}, r"shape \[3, 8\]: float32 needs \[3, 8, 8\]"),
-    ({"instances": [tensor(FLOATS, shape=[3, SIZE, 8.0])]}, "whole numbers"),
+    ({"instances": [tensor(FLOATS, shape=[3, SIZE, 8.5])]}, "whole numbers"),
     ({"instances": [tensor(FLOATS, shape=None)]}, "whole numbers"),
     ({"instances": [tensor(FLOATS.transpose(1, 2, 0))]}, r"shape \[8, 8, 3\]"),
     ({"instances": [tensor(FLOATS, b64=b64(b"1234"))]}, "4 bytes: float32 .* has 768"),
