@@ -178,7 +178,7 @@ def _nodes(path: Path, nodes: GpuNodes) -> Iterator[Finding]:
         yield Finding((*path, "max"), f"max {nodes.max} is below min {nodes.min}", f"raise max to {nodes.min}")
     if not 0 <= nodes.spot_share <= 1:
         yield Finding((*path, "spot_share"), "a share of nodes is from 0% to 100%", "write 70%")
-    elif nodes.min > nodes.max - int(nodes.max * nodes.spot_share):
+    elif nodes.min > nodes.max - int(nodes.max * nodes.spot_share + 1e-9):
         fix = "lower min or spot_share, or raise max"
         yield Finding((*path, "min"), f"{nodes.min} nodes cannot be on demand with that spot_share", fix)
     if nodes.partition is not None and nodes.accelerator.name not in MIG:
