@@ -103,9 +103,9 @@ def build(versions: Sequence[str]) -> tuple[str, dict[str, Path]]:
 
 def store(version: int, folder: Path) -> None:
     """Upload one artifact folder to the bucket that deploy.yaml names, and point the demo's deploy.yaml at it."""
-    from google.cloud import storage  # noqa: PLC0415 - needs STORAGE_EMULATOR_HOST, which is known only now
+    import google.cloud.storage  # noqa: PLC0415 - needs STORAGE_EMULATOR_HOST, which is known only now
 
-    client = storage.Client(project="my-project")
+    client = google.cloud.storage.Client(project="my-project")
     bucket = client.lookup_bucket(BUCKET) or client.create_bucket(BUCKET)
     for file in sorted(p for p in folder.rglob("*") if p.is_file()):
         bucket.blob(f"lite/{version}/{file.relative_to(folder)}").upload_from_filename(str(file))

@@ -69,16 +69,16 @@ class Bucket:
         if not bucket:
             raise ArtifactError(f"{uri}: no bucket; write gs://BUCKET/FOLDER")
         # Imported here: it takes most of a second, and a folder on disk needs none of it.
+        import google.cloud.storage  # noqa: PLC0415
         from google.auth.credentials import AnonymousCredentials  # noqa: PLC0415
-        from google.cloud import storage  # type: ignore[import-untyped]  # noqa: PLC0415
 
         self.uri = uri.rstrip("/")
         self._prefix = prefix.strip("/")
         if os.environ.get("STORAGE_EMULATOR_HOST"):
             anonymous = AnonymousCredentials()  # type: ignore[no-untyped-call]
-            client = storage.Client(credentials=anonymous, project="local")
+            client = google.cloud.storage.Client(credentials=anonymous, project="local")
         else:
-            client = storage.Client()
+            client = google.cloud.storage.Client()
         self._bucket = client.bucket(bucket)
 
     def chunks(self, name: str) -> Iterator[bytes]:
