@@ -28,6 +28,15 @@ from google.protobuf import json_format
 
 from vertex_deploy import __version__
 from vertex_deploy.errors import LocalError
+from vertex_deploy.local.alerting import (
+    AlertEngine,
+    AlertPolicyService,
+    Book,
+    NotificationChannelService,
+    Notifier,
+    SnoozeService,
+    alert_routes,
+)
 from vertex_deploy.local.control.access import Addresses
 from vertex_deploy.local.control.endpoints import EndpointService
 from vertex_deploy.local.control.models import ModelService
@@ -53,6 +62,7 @@ _log = logging.getLogger(__name__)
 LOOPBACK = "127.0.0.1"
 _MANAGED_BUCKET = "caip-tenant-local-vertex"
 _AIPLATFORM = "google.cloud.aiplatform"
+_MONITORING = "google.cloud.monitoring"
 _GRPC_GRACE_S = 2.0
 
 
@@ -64,12 +74,14 @@ class Settings:
         data: folder of all that it keeps.
         images: image references -> local commands.
         sample_period: seconds between two points of a metric (60 in the cloud).
+        webhook_hosts: where notifications may be sent besides loopback.
         rest_port: port of the plain REST listener; 0 takes a free one. The other ports likewise.
     """
 
     data: Path
     images: ImageMap = field(default_factory=ImageMap)
     sample_period: float = 60.0
+    webhook_hosts: frozenset[str] = frozenset()
     rest_port: int = 0
     grpc_port: int = 0
     rest_tls_port: int = 0
@@ -185,21 +197,39 @@ class LocalVertex:
         wire.add(_AIPLATFORM, "EndpointService", endpoints, versions=both)
         wire.add(_AIPLATFORM, "PredictionService", data.prediction_service, versions=both)
         wire.add(_AIPLATFORM, "google.longrunning.Operations", operations, versions=both)
-        wire.add("google.cloud.monitoring", "MetricService", metrics, versions=("v3",))
+        wire.add(_MONITORING, "MetricService", metrics, versions=("v3",))
+        book = Book(store, clock, project_id=projects.id_of, project_number=projects.number)
+        self._serve_alerting(wire, book, series, metrics)
 
         wire.add(_AIPLATFORM, "DeploymentResourcePoolService", None, versions=both)
-        for service in ("AlertPolicyService", "NotificationChannelService"):
-            wire.add("google.cloud.monitoring", service, None, versions=("v3",))
 
         files = tls.ensure(settings.data / "tls")
         self.roots = files.roots
         app = web.Application(client_max_size=MAX_BODY, middlewares=[_not_from_a_web_page])
         app.add_routes([*data.http_routes(), *storage.routes(), web.get("/local/v1/state", _state(registry))])
+        app.add_routes(alert_routes(book))
         app.router.add_route("*", "/{path:.*}", rest_handler(wire))
         await self._serve_rest(app, rest_socket, rest_tls_socket, files)
         grpc_port, grpc_tls = await self._serve_grpc(wire, files)
         self.ports = Ports(rest=rest, rest_tls=rest_tls, grpc=grpc_port, grpc_tls=grpc_tls)
         _background(stack, endpoints.restore())
+
+    def _serve_alerting(self, wire: Wire, book: Book, series: SeriesStore, metrics: MetricService) -> None:
+        """Serve policies, channels and snoozes, and evaluate the policies from now on."""
+        settings = self._settings
+        notifier = Notifier(hosts=settings.webhook_hosts)
+        self._stack.push_async_callback(notifier.close)
+        minute = round(min(60.0, settings.sample_period) * 10**9)
+        engine = AlertEngine(
+            book, series, notifier, metric=metrics.metric, period=settings.sample_period, minute=minute
+        )
+        _background(self._stack, engine.run())
+        for service, target in {
+            "AlertPolicyService": AlertPolicyService(book, metrics.metric, engine, minute=minute),
+            "NotificationChannelService": NotificationChannelService(book, hosts=settings.webhook_hosts),
+            "SnoozeService": SnoozeService(book),
+        }.items():
+            wire.add(_MONITORING, service, target, versions=("v3",))
 
     async def _serve_rest(
         self, app: web.Application, plain: socket.socket, secure: socket.socket, files: tls.TlsFiles

@@ -1,0 +1,273 @@
+"""What a webhook is sent, to whom, how often, and who is left in peace."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+
+import aiohttp
+import pytest
+from google.cloud import monitoring_v3 as m
+
+from vertex_deploy.local.alerting import Notifier, SnoozeService
+from vertex_deploy.local.alerting.notifier import MAX_WAITING, PAUSES
+from vertex_deploy.local.alerting.payload import expand
+from vertex_deploy.local.seams import ApiError
+
+from .support import REPLICAS, T0, World, absence, key, threshold
+
+OK = key(response_code="2xx")
+GAUGE = key(metric=REPLICAS)
+
+
+@pytest.fixture
+def world():
+    return World()
+
+
+def bodies(world):
+    return [body["incident"] for _, body in world.inbox.got]
+
+
+async def test_opening_and_closing_send_the_payload_of_the_real_service(world):
+    channel = await world.channel()
+    created = await world.create(
+        threshold(limit=10),
+        display_name="Errors of lite0",
+        severity="ERROR",
+        user_labels={"rollout": "r1"},
+        documentation={"content": "Look at ${resource.label.endpoint_id}.", "mime_type": "text/markdown"},
+        notification_channels=[channel.name],
+    )
+    world.minute({OK: 12})
+    world.minute({OK: 12})  # nothing new, nothing sent
+    world.minute({OK: 1})
+    opened, closed = bodies(world)
+    (_, whole), _ = world.inbox.got
+    assert whole["version"] == "1.2"
+    (incident,) = world.book.incidents("proj-a")
+    url = (
+        f"https://console.cloud.google.com/monitoring/alerting/alerts/{incident.id}?channelType=webhook&project=proj-a"
+    )
+    assert opened == {
+        "incident_id": incident.id,
+        "scoping_project_id": "proj-a",
+        "scoping_project_number": 123,
+        "url": url,
+        "started_at": T0 + 60,
+        "ended_at": None,
+        "state": "open",
+        "severity": "Error",
+        "summary": "Response count for proj-a Vertex AI Endpoint with metric labels {deployed_model_id=1} is above the "
+        "threshold of 10.000 with a value of 12.000.",
+        "observed_value": "12.000",
+        "threshold_value": "10",
+        "resource": {"type": "aiplatform.googleapis.com/Endpoint", "labels": {}},
+        "resource_type_display_name": "Vertex AI Endpoint",
+        "resource_id": "",
+        "resource_display_name": "Vertex AI Endpoint",
+        "resource_name": "proj-a Vertex AI Endpoint",
+        "metric": {
+            "type": "aiplatform.googleapis.com/prediction/online/response_count",
+            "displayName": "Response count",
+            "labels": {"deployed_model_id": "1"},
+        },
+        "metadata": {"system_labels": {}, "user_labels": {}},
+        "policy_name": "Errors of lite0",
+        "policy_user_labels": {"rollout": "r1"},
+        "condition_name": "too many",
+        "condition": opened["condition"],
+        "documentation": {
+            "content": "Look at (none).",
+            "mime_type": "text/markdown",
+            "subject": "[ALERT - Error] too many on proj-a Vertex AI Endpoint",
+        },
+    }
+    assert opened["condition"]["name"] == created.conditions[0].name
+    assert opened["condition"]["conditionThreshold"]["thresholdValue"] == 10.0
+    assert (closed["state"], closed["started_at"], closed["ended_at"]) == ("closed", T0 + 60, T0 + 180)
+    assert closed["summary"].endswith("returned to normal with a value of 1.000.")
+    assert closed["documentation"]["subject"].startswith("[RESOLVED - Error]")
+
+
+async def test_absence_has_no_threshold(world):
+    channel = await world.channel()
+    await world.create(absence(minutes=2), notification_channels=[channel.name])
+    world.minute(gauges={GAUGE: 1})
+    world.minute()
+    world.minute()
+    (body,) = bodies(world)
+    assert "threshold_value" not in body
+    assert body["observed_value"] == ""
+    assert body["summary"].endswith("has not reported any data for 120 seconds.")
+    assert body["resource_display_name"] == "77"
+
+
+async def test_prompts_without_closed_leave_closing_out(world):
+    channel = await world.channel()
+    strategy = {"notification_prompts": ["OPENED"]}
+    await world.create(threshold(limit=10), notification_channels=[channel.name], alert_strategy=strategy)
+    world.minute({OK: 12})
+    world.minute({OK: 1})
+    assert [body["state"] for body in bodies(world)] == ["open"]
+
+
+async def test_a_cancelled_incident_says_why(world):
+    channel = await world.channel()
+    created = await world.create(threshold(limit=10), notification_channels=[channel.name])
+    world.minute({OK: 12})
+    await world.policies.delete_alert_policy(m.DeleteAlertPolicyRequest(name=created.name))
+    assert bodies(world)[-1]["observed_value"].startswith("Incident cancelled because the alert policy condition was")
+
+
+def snooze(policy, start, end, **criteria):
+    times = {"start_time": datetime.fromtimestamp(start, UTC), "end_time": datetime.fromtimestamp(end, UTC)}
+    return m.Snooze(display_name="s", criteria={"policies": [policy], **criteria}, interval=m.TimeInterval(times))
+
+
+async def test_a_snoozed_policy_opens_nothing_and_sends_nothing(world):
+    channel = await world.channel()
+    created = await world.create(threshold(limit=10), notification_channels=[channel.name])
+    snoozes = SnoozeService(world.book)
+    made = await snoozes.create_snooze(
+        m.CreateSnoozeRequest(parent="projects/proj-a", snooze=snooze(created.name, T0 + 120, T0 + 240))
+    )
+    assert world.minute({OK: 12})
+    # The snooze begins: what is open may close, silently, and nothing opens.
+    assert not world.minute({OK: 1})
+    assert not world.minute({OK: 12})
+    assert [body["state"] for body in bodies(world)] == ["open"]
+    # It ends by being cut short, and what still violates opens.
+    made.interval.end_time = datetime.fromtimestamp(world.clock.time, UTC) + timedelta(seconds=1)
+    update = m.UpdateSnoozeRequest(snooze=made, update_mask={"paths": ["interval.end_time"]})
+    await snoozes.update_snooze(update)
+    assert world.minute({OK: 12})
+    assert [body["state"] for body in bodies(world)] == ["open", "open"]
+    with pytest.raises(ApiError, match="has ended and cannot be updated"):
+        await snoozes.update_snooze(update)
+
+
+async def test_a_snooze_with_a_filter_holds_for_its_series_alone(world):
+    created = await world.create(threshold(limit=10))
+    text = 'metric.labels.deployed_model_id="1"'
+    await SnoozeService(world.book).create_snooze(
+        m.CreateSnoozeRequest(parent="projects/proj-a", snooze=snooze(created.name, T0, T0 + 600, filter=text))
+    )
+    world.minute({OK: 12, key("2", response_code="2xx"): 12})
+    assert [i.metric_labels for i in world.open()] == [{"deployed_model_id": "2"}]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"start": T0 - 60}, "must not be in the past"),
+        ({"end": T0}, "end time must be after the start time"),
+        ({"filter": 'metadata.user_labels.a="b"'}, "is not supported"),
+        ({"filter": 'metric.labels.a="b" OR metric.labels.c="d"'}, "joined by AND"),
+        ({"policy": "projects/proj-a/alertPolicies/1"}, "could not be found"),
+    ],
+)
+async def test_snoozes_that_are_wrong_are_refused(world, change, message):
+    created = await world.create()
+    criteria = {"filter": change["filter"]} if "filter" in change else {}
+    wrong = snooze(change.get("policy", created.name), change.get("start", T0), change.get("end", T0 + 60), **criteria)
+    with pytest.raises(ApiError, match=message):
+        await SnoozeService(world.book).create_snooze(m.CreateSnoozeRequest(parent="projects/proj-a", snooze=wrong))
+
+
+async def test_variables_of_documentation(world):
+    await world.create(absence(minutes=2), display_name="n", user_labels={"team": "vision"})
+    for gauges in ({GAUGE: 1}, {}, {}):
+        world.minute(gauges=gauges)
+    (incident,) = world.open()
+    text = "${policy.display_name} ${resource.label.endpoint_id} ${metric.label.x} ${policy.user_label.team} ${project}"
+    assert expand(text, incident) == "n 77 (none) vision proj-a"
+
+
+# --- sending ------------------------------------------------------------------------------------------------------
+
+
+def channel(url="http://127.0.0.1:9/hook", **more):
+    return m.NotificationChannel(name="c", type_="webhook_tokenauth", labels={"url": url}, enabled=True, **more)
+
+
+class Receiver:
+    """Answers what it is told, one after the other."""
+
+    def __init__(self, *answers):
+        self.answers, self.bodies, self.pauses = list(answers), [], []
+
+    async def send(self, delivery):
+        answer = self.answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        if answer < 300:
+            self.bodies.append(delivery.body)
+        return answer
+
+    async def sleep(self, seconds):
+        self.pauses.append(seconds)
+
+    def notifier(self, **options):
+        return Notifier(send=self.send, sleep=self.sleep, **options)
+
+
+async def test_what_may_pass_is_tried_again_and_in_order():
+    receiver = Receiver(503, aiohttp.ClientConnectionError("refused"), 429, 200, 204)
+    notifier = receiver.notifier()
+    assert notifier.notify(channel(), {"n": 1})
+    assert notifier.notify(channel(), {"n": 2})
+    await notifier.idle()
+    assert receiver.bodies == [{"n": 1}, {"n": 2}]
+    assert receiver.pauses == list(PAUSES[:3])
+
+
+async def test_what_will_not_pass_is_given_up(caplog):
+    receiver = Receiver(404, *[500] * (len(PAUSES) + 1), 200)
+    notifier = receiver.notifier()
+    for n in (1, 2, 3):
+        notifier.notify(channel(), {"n": n})
+    await notifier.idle()
+    assert receiver.bodies == [{"n": 3}]
+    assert "gave up a notification to c: it answered 404" in caplog.text
+    assert "gave up a notification to c: it answered 500" in caplog.text
+
+
+async def test_what_waits_is_bounded(caplog):
+    notifier = Receiver(*[200] * MAX_WAITING).notifier()
+    assert [notifier.notify(channel(), {"n": n}) for n in range(MAX_WAITING + 1)] == [True] * MAX_WAITING + [False]
+    assert "lost a notification to c" in caplog.text
+    await notifier.idle()
+
+
+async def test_a_webhook_that_hangs_does_not_keep_the_server_from_stopping(monkeypatch):
+    monkeypatch.setattr("vertex_deploy.local.alerting.notifier._GRACE", 0.01)
+    stuck = asyncio.Event()
+
+    async def send(_):
+        await stuck.wait()
+
+    notifier = Notifier(send=send)
+    notifier.notify(channel(), {})
+    await notifier.close()
+    await notifier.idle()  # nothing is left
+
+
+@pytest.mark.parametrize(
+    ("given", "hosts", "sent"),
+    [
+        (channel(), (), True),
+        (channel("http://localhost:1/"), (), True),
+        (channel("http://[::1]:1/"), (), True),
+        (channel("http://example.com/"), (), False),
+        (channel("http://example.com/"), ("example.com",), True),
+        (channel("http://127.0.0.1.example.com/"), (), False),
+        (channel("http://10.0.0.1/"), (), False),
+        (channel("file:///etc/passwd"), (), False),
+        (m.NotificationChannel(name="c", labels={"url": "http://127.0.0.1:1/"}, enabled=False), (), False),
+    ],
+)
+async def test_notifications_stay_on_this_machine_unless_a_host_is_allowed(given, hosts, sent):
+    notifier = Receiver(200).notifier(hosts=hosts)
+    assert notifier.notify(given, {}) is sent
+    await notifier.idle()
