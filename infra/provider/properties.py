@@ -49,7 +49,7 @@ class Prop:
         items: what an array or map holds.
         fields: of an object.
         ref: name of the object's type in the schema.
-        same: whether two values mean the same, where that is not equality.
+        same: whether two values, each perhaps None, mean the same, where that is not equality.
         local: the provider keeps it; the API does not know it and never tells it.
     """
 
@@ -147,13 +147,14 @@ def with_defaults(table: Table, given: Mapping[str, Any]) -> dict[str, Any]:
     return found | defaults
 
 
-def check(table: Table, given: Mapping[str, Any], path: str = "") -> list[Failure]:
+def check(table: Table, given: Mapping[str, Any], path: str = "", *, absent: bool = True) -> list[Failure]:
     """What is wrong with inputs, each property on its own; unknown values pass, they are checked once known.
 
     Args:
         table: the properties.
         given: inputs; null is absent.
         path: where they are.
+        absent: whether a required property that is not there counts.
     """
     failures = []
     for key in given.keys() - table.keys():
@@ -163,7 +164,7 @@ def check(table: Table, given: Mapping[str, Any], path: str = "") -> list[Failur
     for key, prop in table.items():
         value = given.get(key)
         if value is None:
-            if prop.required:
+            if prop.required and absent:
                 failures.append(Failure(child(path, key), f"is required: {prop.doc}"))
         else:
             failures += _check(prop, value, child(path, key))
@@ -246,7 +247,7 @@ def _diff(prop: Prop, old: Any, new: Any, path: str, *, replace: bool, found: di
         return
     if old is None or new is None:
         found[path] = Change("add" if old is None else "delete", replace)
-    elif isinstance(old, dict) and isinstance(new, dict) and prop.same is None:
+    elif isinstance(old, dict) and isinstance(new, dict):
         for key in [*old, *(key for key in new if key not in old)]:
             below = (prop.fields or {}).get(key) if prop.type == "object" else prop.items
             if below is not None:
@@ -263,7 +264,7 @@ def same(prop: Prop, old: Any, new: Any) -> bool:
     """Whether two values of a property mean the same; unknown is never the same."""
     if old is UNKNOWN or new is UNKNOWN:
         return False
-    if prop.same is not None and old is not None and new is not None:
+    if prop.same is not None:
         return prop.same(old, new)
     empty: tuple[Any, ...] = (None, [], {})
     return bool(old == new) or (old in empty and new in empty)
@@ -280,7 +281,8 @@ def keep_written(
         live: inputs that describe what is there; a property that the API does not tell is absent.
         fixed: properties that nobody can have changed: what was written is kept, though the API may tell it otherwise.
     """
-    kept = dict(live)
+    # The API fills in what was not written; what cannot have changed is then not worth a difference.
+    kept = {key: value for key, value in live.items() if key in written or not written or key not in fixed}
     for key, prop in table.items():
         old, new = written.get(key), live.get(key)
         if old is None:

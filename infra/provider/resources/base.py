@@ -87,11 +87,13 @@ class Definition:
             context: of the check.
         """
         known = with_defaults(self.inputs, given)
-        failures = check(self.inputs, known)
+        # What is absent may still be filled in; what is of a wrong type cannot be worked with.
+        failures = check(self.inputs, known, absent=False)
         if failures:
             return known, failures
         filled = self.complete(known, context)
-        return filled, [*check(self.inputs, filled), *self.agree(filled)]
+        failures = check(self.inputs, filled)
+        return filled, [*failures, *(self.agree(filled) if not failures else ())]
 
     def diff(self, olds: Inputs, news: Inputs, ignore: Iterable[str] = ()) -> Diff:
         """What an update would change, and whether it needs a new resource.

@@ -44,6 +44,15 @@ def _same_accelerator(old: Any, new: Any) -> bool:
         return bool(old == new)
 
 
+def _same_replicas(old: Any, new: Any) -> bool:
+    return not has_unknown([old, new]) and _counts(old or {}) == _counts(new or {})
+
+
+def _counts(replicas: Mapping[str, Any]) -> tuple[int, int, int]:
+    low = replicas.get("min") or 1
+    return low, replicas.get("max") or low, replicas.get("required") or 0
+
+
 _RESERVATION = Prop(
     type="object",
     ref="Reservation",
@@ -81,6 +90,7 @@ _MACHINE = Prop(
 _REPLICAS = Prop(
     type="object",
     ref="Replicas",
+    same=_same_replicas,
     doc="How many replicas. Changed in place.",
     fields={
         "min": Prop(type="integer", minimum=1, doc="Always running; 1 where absent."),

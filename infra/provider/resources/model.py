@@ -51,7 +51,7 @@ INPUTS: dict[str, Prop] = {
         type="array",
         items=Prop(type="string", pattern=_ALIAS, says=f"an alias, {_ALIAS}", doc="An alias."),
         doc="Aliases of this version; they are taken from the version that had them. `default` makes it the default.",
-        same=lambda old, new: sorted(map(str, old)) == sorted(map(str, new)),
+        same=lambda old, new: sorted(map(str, old or [])) == sorted(map(str, new or [])),
     ),
     "labels": Prop(type="map", items=_LABEL, doc=f"Labels; {CONTENT_LABEL} is the provider's own."),
     "artifactUri": Prop(

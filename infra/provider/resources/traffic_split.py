@@ -33,7 +33,7 @@ def as_list(split: Mapping[str, int]) -> list[dict[str, Any]]:
 
 
 def _same(old: Any, new: Any) -> bool:
-    return not has_unknown([old, new]) and as_map(old) == as_map(new)
+    return old == new or (None not in (old, new) and not has_unknown([old, new]) and as_map(old) == as_map(new))
 
 
 _SHARE = Prop(

@@ -1,0 +1,66 @@
+"""A Local Vertex for a module, and an engine with our plugin that reaches it."""
+
+from __future__ import annotations
+
+import os
+import sys
+import uuid
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.conftest import Cli
+from vertex_deploy import gcp
+
+IMAGE = "us-central1-docker.pkg.dev/my-project/repo/server"
+SERVER = Path(__file__).with_name("slow_server.py")
+PARENT = "projects/my-project/locations/us-central1"
+
+
+@pytest.fixture(scope="module")
+def local_vertex(tmp_path_factory):
+    """The variables that point Google's clients at it."""
+    cli = Cli(tmp_path_factory.mktemp("vertex"))
+    cli.json("up", "--image", f"{IMAGE}={sys.executable} {SERVER}", "--sample-period", "1s")
+    yield {**os.environ, **cli.json("env")}
+    cli.run("down")
+
+
+@pytest.fixture
+def engine(local_vertex):
+    from .engine import Engine  # noqa: PLC0415 - needs pulumi, which the main environment has not
+
+    made = Engine(local_vertex, project="my-project", region="us-central1")
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def endpoints(local_vertex):
+    """The EndpointServiceClient, for what pulumi-gcp does and for what a rollout does."""
+    return gcp.endpoint_client("us-central1", gcp.parse_address(local_vertex[gcp.AIPLATFORM_VARIABLE], "test"))
+
+
+@pytest.fixture
+def endpoint(endpoints):
+    """A new endpoint, as pulumi-gcp's AiEndpoint makes it."""
+    number = str(uuid.uuid4().int)[:9]
+    request = {"parent": PARENT, "endpoint": {"display_name": "shop"}, "endpoint_id": f"1{number}"}
+    endpoints.create_endpoint(request=request).result(timeout=30)
+    return f"{PARENT}/endpoints/1{number}"
+
+
+@pytest.fixture
+def model_id():
+    return f"m-{uuid.uuid4().hex[:8]}"
+
+
+def container(who: str = "stable", **env: str) -> dict:
+    return {"imageUri": IMAGE, "predictRoute": "/predict", "healthRoute": "/health", "env": {"WHO": who, **env}}
+
+
+def model(model_id: str, who: str = "stable", **more) -> dict:
+    return {"modelId": model_id, "container": container(who), **more}
+
+
+MACHINE = {"type": "n1-standard-4"}
