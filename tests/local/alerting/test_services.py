@@ -66,6 +66,7 @@ async def test_a_condition_that_is_wrong_or_cannot_be_evaluated_is_refused(world
     assert not world.book.policies.under()
 
 
+@pytest.mark.filterwarnings("ignore:Unrecognized Severity")
 @pytest.mark.parametrize(
     ("fields", "message"),
     [

@@ -10,6 +10,7 @@ Left out: keeping what waits over a restart, and signatures (the real service ha
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import logging
 from dataclasses import dataclass
@@ -65,10 +66,12 @@ async def post(delivery: Delivery) -> int:
         aiohttp.ClientError: the connection failed.
         TimeoutError: no answer in time.
     """
-    auth = aiohttp.BasicAuth(delivery.user, delivery.password, encoding="utf-8") if delivery.user else None
-    timeout = aiohttp.ClientTimeout(total=TIMEOUT)
+    headers = {}
+    if delivery.user:
+        secret = base64.b64encode(f"{delivery.user}:{delivery.password}".encode()).decode()
+        headers["Authorization"] = f"Basic {secret}"
     async with (
-        aiohttp.ClientSession(auth=auth, timeout=timeout) as session,
+        aiohttp.ClientSession(headers=headers, timeout=aiohttp.ClientTimeout(total=TIMEOUT)) as session,
         session.post(delivery.url, json=delivery.body, allow_redirects=False) as answer,
     ):
         return answer.status
