@@ -9,7 +9,13 @@ from google.cloud import monitoring_v3
 
 from vertex_deploy.errors import CloudError
 from vertex_deploy.gcp import Caller
-from vertex_deploy.metrics.cloud_monitoring import CloudMonitoringSource, distribution, is_server_error, metric_name
+from vertex_deploy.metrics.cloud_monitoring import (
+    CloudMonitoringSource,
+    distribution,
+    is_rejection,
+    is_server_error,
+    metric_name,
+)
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 
@@ -51,6 +57,7 @@ def test_int64_and_double_values_count_alike() -> None:
             "response_count": [
                 counted("1", "2xx", int64_value=95),
                 counted("1", "5xx", int64_value=5),
+                counted("1", "4xx", int64_value=7),
                 counted("2", "2xx", double_value=10.0),
             ],
             "prediction_latencies": [latencies("1", [0, 100]), latencies("2", [0, 9, 1])],
@@ -61,7 +68,7 @@ def test_int64_and_double_values_count_alike() -> None:
     )
     (found,) = source.read(stable="1", canary="2", since=NOW - timedelta(minutes=5), until=NOW)
     assert found.stable is not None
-    assert (found.stable.requests, found.stable.errors) == (100, 5)
+    assert (found.stable.requests, found.stable.errors, found.stable.rejected) == (107, 5, 7)
     assert found.canary is not None
     assert found.canary.latency_ms is not None
     assert found.canary.latency_ms.bounds == (1.0, 10.0, 100.0)
@@ -83,6 +90,7 @@ def test_only_total_latency_of_the_two_versions_of_this_endpoint_is_asked() -> N
 def test_private_endpoints_have_names_of_their_own_and_numeric_codes() -> None:
     assert metric_name("response_count", private=True).endswith("/prediction/online/private/response_count")
     assert [is_server_error(code) for code in ("503", "5xx", "200", "2xx", "")] == [True, True, False, False, False]
+    assert [is_rejection(code) for code in ("404", "4xx", "503", "2xx", "")] == [True, True, False, False, False]
 
 
 def test_a_distribution_without_buckets_says_nothing() -> None:

@@ -124,3 +124,11 @@ def test_local_vertexs_filter_parser_reads_the_filters(metric, private):
 def test_a_rollout_and_an_alert_read_the_same_metric(private):
     for name in ("response_count", "prediction_latencies"):
         assert metric_type(name, private=private) == cloud_monitoring.metric_name(name, private=private)
+
+
+def test_a_rejection_rate_is_the_share_of_answers_that_blame_the_client():
+    threshold = one(gate(metric="rejection_rate", max="5%"))["conditionThreshold"]
+    assert 'metric.label.response_code="4xx"' in threshold["filter"]
+    assert "response_code" not in threshold["denominatorFilter"]
+    private = one(gate(metric="rejection_rate", max="5%"), private=True)["conditionThreshold"]["filter"]
+    assert "metric.label.response_code>=400 AND metric.label.response_code<500" in private

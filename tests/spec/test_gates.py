@@ -14,6 +14,7 @@ CUSTOM = {"metric": "rating", "range": [1, 5], "query": {"prometheus": "avg(rati
     "fields",
     [
         {"metric": "error_rate", "max": "0.5%", "min_requests": 200},
+        {"metric": "rejection_rate", "max": "5%", "worse_than_stable": "2x"},
         {"metric": "latency_p95", "max": "500ms", "worse_than_stable": "10%"},
         {"metric": "latency_p99.9", "worse_than_stable": "1.5x"},
         {"metric": "latency_p95", "better_than_stable": "0.9x"},
@@ -101,3 +102,9 @@ def test_the_accepted_ratio_follows_from_margin_and_direction():
     assert factor(**CUSTOM, better="higher", better_than_stable="5%") == pytest.approx(1.05)
     assert factor(**CUSTOM, better="higher", worse_than_stable="5%") == pytest.approx(0.95)
     assert factor(metric="error_rate", max="1%") is None
+
+
+@pytest.mark.parametrize("limit", [5, "500ms", "100%"])
+def test_a_rejection_rate_is_a_share_like_an_error_rate(limit):
+    with pytest.raises(ValidationError, match="rejection_rate"):
+        Gate.model_validate({"metric": "rejection_rate", "max": limit})

@@ -60,11 +60,13 @@ class CloudMonitoringSource:
         counts: list[CountPoint] = []
         latencies: list[LatencyPoint] = []
         for series in self._series("response_count", ids, since, until):
-            error = is_server_error(series.metric.labels.get("response_code", ""))
+            code = series.metric.labels.get("response_code", "")
             for point in series.points:
                 count = number(point.value)
                 if count is not None:
-                    counts.append(CountPoint(**_where(series, point), count=round(count), error=error))
+                    error, rejected = is_server_error(code), is_rejection(code)
+                    where = _where(series, point)
+                    counts.append(CountPoint(**where, count=round(count), error=error, rejected=rejected))
         for series in self._series("prediction_latencies", ids, since, until, extra=_TOTAL):
             for point in series.points:
                 shape = distribution(point.value.distribution_value)
@@ -121,6 +123,11 @@ def series_filter(metric: str, endpoint_id: str, deployed_ids: Sequence[str]) ->
 def is_server_error(response_code: str) -> bool:
     """Whether a ``response_code`` label is a server's failure: "5xx", or a number from 500 up (private metrics)."""
     return response_code[:1] == "5" and len(response_code) == len("5xx")
+
+
+def is_rejection(response_code: str) -> bool:
+    """Whether it is an answer that blames the client: "4xx", or a number from 400 to 499 (private metrics)."""
+    return response_code[:1] == "4" and len(response_code) == len("4xx")
 
 
 def number(value: Any) -> float | None:

@@ -1,7 +1,7 @@
 """Intervals as JSON, the form in which histories are recorded and replayed. Pure.
 
 One interval is ``{"end": RFC 3339, "seconds": 60, "stable": {...}, "canary": {...}}``, a version is ``{"requests": n,
-"errors": n, "latency_ms": {"bounds": [...], "counts": [...]}}`` or null where it was not measured.
+"errors": n, "rejected": n, "latency_ms": {"bounds": [...], "counts": [...]}}`` or null where it was not measured.
 """
 
 from __future__ import annotations
@@ -46,6 +46,7 @@ def _sample_to_json(sample: VersionSample | None) -> dict[str, Any] | None:
     return {
         "requests": sample.requests,
         "errors": sample.errors,
+        "rejected": sample.rejected,
         "latency_ms": {"bounds": list(shape.bounds), "counts": list(shape.counts)} if shape else None,
         "gauges": dict(sample.gauges),
     }
@@ -60,4 +61,5 @@ def _sample_from_json(data: Mapping[str, Any] | None) -> VersionSample | None:
         errors=data["errors"],
         latency_ms=Histogram(tuple(shape["bounds"]), tuple(shape["counts"])) if shape else None,
         gauges=dict(data.get("gauges") or {}),
+        rejected=data.get("rejected", 0),
     )

@@ -4,7 +4,7 @@ Cloud Monitoring writes one point per series and sampling period (60 s in the cl
 here; it is read off the points' own timestamps. What is late or missing stays missing:
 
 - a version without a request count in a period is None, never zero requests;
-- errors are zero only where the same version has a request count in that period;
+- errors and rejected requests are zero only where the same version has a request count in that period;
 - a period that is still incomplete is held back until ``settle`` seconds have passed, then given as it is.
 """
 
@@ -31,6 +31,7 @@ class CountPoint:
     end: float
     count: int
     error: bool
+    rejected: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,6 +160,7 @@ def _sample(group: _Period, deployed_id: str) -> VersionSample | None:
     return VersionSample(
         requests=sum(point.count for point in counted),
         errors=sum(point.count for point in counted if point.error),
+        rejected=sum(point.count for point in counted if point.rejected),
         latency_ms=_merged([p.histogram for p in group.latencies if p.deployed_id == deployed_id]),
     )
 

@@ -42,16 +42,18 @@ class VersionSample:
     """What one version did in one interval.
 
     Args:
-        requests: requests answered, errors included.
+        requests: requests answered, errors and rejected ones included.
         errors: requests answered with 5xx.
         latency_ms: latencies of the interval, or None if not measured.
         gauges: means of custom metrics by name.
+        rejected: requests answered with 4xx: the server blames the client, rightly or not.
     """
 
     requests: int
     errors: int
     latency_ms: Histogram | None = None
     gauges: Mapping[str, float] = field(default_factory=dict)
+    rejected: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -89,7 +89,7 @@ def render_report(data: Mapping[str, Any]) -> str:
         f"{escape(state.replace('_', ' '))}</span></h1>"
         f'<p class="id">{escape(rollout["id"])}</p><table class="facts">{table}</table>'
         f"<h2>Traffic</h2>{_split_chart(data)}"
-        f"<h2>Errors and latency</h2>{_error_chart(data)}{_latency_chart(data)}"
+        f"<h2>Errors and latency</h2>{_rate_charts(data)}{_latency_chart(data)}"
         f"<h2>Verdicts</h2>{_verdict_tables(data['verdicts'])}"
         f"<h2>Events</h2>{_events(data['log'])}"
         "</main></body></html>\n"
@@ -126,6 +126,8 @@ def _numbers(sample: VersionSample | None) -> dict[str, Any] | None:
         "requests": sample.requests,
         "errors": sample.errors,
         "error_rate": sample.errors / sample.requests if sample.requests else None,
+        "rejected": sample.rejected,
+        "rejection_rate": sample.rejected / sample.requests if sample.requests else None,
         "latency_ms": {name: quantile(shape, q) if shape else None for q, name in _PERCENTILES},
     }
 
@@ -165,19 +167,24 @@ def _split_chart(data: Mapping[str, Any]) -> str:
     return chart("Traffic split", lines, span=span, unit="%", top=100.0, marks=_marks(data))
 
 
-def _error_chart(data: Mapping[str, Any]) -> str:
+def _rate_charts(data: Mapping[str, Any]) -> str:
+    rates = (("Error rate (5xx)", "error_rate"), ("Rejection rate (4xx)", "rejection_rate"))
+    return "".join(_rate_chart(data, title, name) for title, name in rates)
+
+
+def _rate_chart(data: Mapping[str, Any], title: str, name: str) -> str:
     lines = [
         Line(
             label=version,
             colour=version,
             points=[
-                (item["seconds"], item[version]["error_rate"] * 100 if _has(item, version, "error_rate") else None)
+                (item["seconds"], item[version][name] * 100 if _has(item, version, name) else None)
                 for item in data["intervals"]
             ],
         )
         for version in VERSIONS
     ]
-    return chart("Error rate (5xx)", lines, span=data["seconds"], unit="%", marks=_marks(data))
+    return chart(title, lines, span=data["seconds"], unit="%", marks=_marks(data))
 
 
 def _latency_chart(data: Mapping[str, Any]) -> str:

@@ -62,6 +62,13 @@ def server_errors(*, private: bool) -> str:
     return "metric.label.response_code>=500" if private else 'metric.label.response_code="5xx"'
 
 
+def rejections(*, private: bool) -> str:
+    """The filter's term for answers that blame the client (4xx)."""
+    if private:
+        return "metric.label.response_code>=400 AND metric.label.response_code<500"
+    return 'metric.label.response_code="4xx"'
+
+
 def total_latency(*, private: bool) -> str:
     """The filter's term for what the client waits for; private metrics have no other latency."""
     return "" if private else 'metric.label.latency_type="total"'
@@ -89,8 +96,8 @@ def conditions(
     if gate.max is None:
         return ()
     where: dict[str, Any] = {"private": private, "deployed_model_id": deployed_model_id}
-    if gate.metric == "error_rate":
-        return (_errors(gate, gate.max, endpoint_id, where, window),)
+    if gate.rate:
+        return (_rate(gate, gate.max, endpoint_id, where, window),)
     return (_latency(gate, gate.max, endpoint_id, where, window),)
 
 
@@ -107,14 +114,13 @@ def expressible(
             yield gate, found
 
 
-def _errors(gate: Gate, limit: float, endpoint_id: str, where: dict[str, Any], window: int) -> dict[str, Any]:
+def _rate(gate: Gate, limit: float, endpoint_id: str, where: dict[str, Any], window: int) -> dict[str, Any]:
     aggregation = [_aggregation(window, "ALIGN_DELTA", "REDUCE_SUM")]
+    bad = server_errors if gate.metric == "error_rate" else rejections
     return {
         "displayName": f"{gate.label} above {format_share(limit)}",
         "conditionThreshold": {
-            "filter": endpoint_filter(
-                "response_count", endpoint_id, extra=server_errors(private=where["private"]), **where
-            ),
+            "filter": endpoint_filter("response_count", endpoint_id, extra=bad(private=where["private"]), **where),
             "aggregations": aggregation,
             "denominatorFilter": endpoint_filter("response_count", endpoint_id, **where),
             "denominatorAggregations": aggregation,

@@ -19,7 +19,8 @@ from vertex_deploy.spec.units import Duration, Share, format_duration, format_sh
 _LATENCY = re.compile(r"latency_p([1-9]\d?(?:\.\d)?)")
 _CUSTOM = re.compile(r"[a-z][a-z0-9_]{0,62}")
 _FACTOR = re.compile(r"(\d+(?:\.\d+)?)\s*x")
-_KNOWN = ("error_rate", "latency_p50", "latency_p90", "latency_p95", "latency_p99")
+_RATES = ("error_rate", "rejection_rate")
+_KNOWN = (*_RATES, "latency_p50", "latency_p90", "latency_p95", "latency_p99")
 _PERCENT_AS_FRACTION = 0.1
 _LARGEST = 1e12
 
@@ -98,18 +99,19 @@ Quantity = Annotated[
     WithJsonSchema({"anyOf": [{"type": "number"}, {"type": "string", "pattern": r"^[0-9.]+\s*(%|[a-z0-9.]+)$"}]}),
     Says("a percentage such as 0.5%, a duration such as 500ms, or a number, by metric"),
 ]
-"""A limit in the metric's own unit: ``0.5%`` for error_rate, ``500ms`` for latencies, a number for custom metrics."""
+"""A limit in the metric's own unit: ``0.5%`` for rates, ``500ms`` for latencies, a number for custom metrics."""
 
 
 class Gate(SpecModel):
     """A condition on one metric that the canary must meet."""
 
     metric: str
-    """error_rate, latency_p50, latency_p95, latency_p99 (any percentile, one decimal), or a custom metric's name."""
+    """error_rate (answers with 5xx), rejection_rate (4xx: the server blames the client), latency_p50, latency_p95,
+    latency_p99 (any percentile, one decimal), or a custom metric's name."""
     name: str | None = None
     """Shown in verdicts and alerts; the metric's name where absent."""
     max: Quantity | None = None
-    """Absolute ceiling: a share for error_rate (0.5%), a duration for latencies (500ms), else a number."""
+    """Absolute ceiling: a share for rates (0.5%), a duration for latencies (500ms), else a number."""
     min: Quantity | None = None
     """Absolute floor, for custom metrics."""
     worse_than_stable: Margin | None = None
@@ -117,7 +119,7 @@ class Gate(SpecModel):
     better_than_stable: Margin | None = None
     """How much better than stable, over the same minutes, the canary must be (10%, or the factor 0.9x)."""
     evidence: Evidence | None = None
-    """Weighs the evidence; with no other condition it makes error_rate a pure comparison with stable."""
+    """Weighs the evidence; with no other condition it makes a rate a pure comparison with stable."""
     if_stable_too: Literal["hold", "fail"] = "hold"
     """When stable breaks the same absolute limit in the same minutes: wait (it is not the canary's doing), or fail."""
     min_requests: int = Field(default=100, ge=1)
@@ -157,8 +159,13 @@ class Gate(SpecModel):
 
     @property
     def custom(self) -> bool:
-        """True if the metric is neither error_rate nor a latency percentile."""
-        return self.metric != "error_rate" and self.quantile is None
+        """True if the metric is neither a rate of answers nor a latency percentile."""
+        return not self.rate and self.quantile is None
+
+    @property
+    def rate(self) -> bool:
+        """True for error_rate and rejection_rate: shares of the requests."""
+        return self.metric in _RATES
 
     @property
     def factor(self) -> float | None:
@@ -181,13 +188,8 @@ class Gate(SpecModel):
             value: Any = data.get(key)
             share = isinstance(value, str) and value.strip().endswith("%")
             bare = isinstance(value, int | float) and not isinstance(value, bool)
-            if (
-                metric == "error_rate"
-                and not share
-                and (not bare or value >= _PERCENT_AS_FRACTION)
-                and value is not None
-            ):
-                raise ValueError(f"{key} of error_rate is a share, not {value!r}; write it with a percent sign (0.5%)")
+            if metric in _RATES and not share and (not bare or value >= _PERCENT_AS_FRACTION) and value is not None:
+                raise ValueError(f"{key} of {metric} is a share, not {value!r}; write it with a percent sign (0.5%)")
             if latency and (share or isinstance(value, int)):
                 raise ValueError(f"{key} of {metric} is a duration, not {value!r}; write it with a unit (500ms)")
         return data
@@ -202,7 +204,7 @@ class Gate(SpecModel):
     def _compact(self, value: float | None) -> str | float | None:
         if value is None or self.custom:
             return value
-        return format_share(value) if self.metric == "error_rate" else format_duration(value)
+        return format_share(value) if self.rate else format_duration(value)
 
 
 def _problems(gate: Gate) -> list[str]:
@@ -235,7 +237,7 @@ def _custom_rules(gate: Gate) -> tuple[tuple[bool, str], ...]:
         ),
         (
             gate.evidence is not None,
-            f"evidence is for error_rate and latencies; {gate.metric} is judged as a mean",
+            f"evidence is for rates and latencies; {gate.metric} is judged as a mean",
         ),
     )
 
@@ -249,7 +251,7 @@ def _builtin_rules(gate: Gate) -> tuple[tuple[bool, str], ...]:
         (gate.min is not None, f"min is for custom metrics; {gate.metric} has a max"),
         (gate.better != "lower", f"better: higher is for custom metrics; {gate.metric} is better when lower"),
         (
-            gate.max is not None and (gate.max <= 0 or (gate.metric == "error_rate" and gate.max >= 1)),
+            gate.max is not None and (gate.max <= 0 or (gate.rate and gate.max >= 1)),
             f"max of {gate.metric} is out of range; write more than 0"
             + (" and less than 100%" if not gate.quantile else ""),
         ),

@@ -34,7 +34,15 @@ def test_a_recorded_history_is_judged(tmp_path):
 
 
 def test_entries_are_written_as_they_are_read():
-    entries = parse_history(text(entry(1, step="10%"), entry(2, stable=None), entry(3, bake=True)))
+    entries = parse_history(
+        text(
+            entry(1, step="10%"),
+            entry(2, stable=None),
+            entry(3, bake=True),
+            entry(4, canary={"requests": 9, "errors": 0, "rejected": 9}),
+        )
+    )
+    assert entries[3].interval.canary.rejected == 9
     assert parse_history(json.dumps([entry_to_json(e) for e in entries])) == entries
 
 

@@ -10,7 +10,7 @@ from datetime import timedelta
 import pytest
 
 from tests.rollout.judge.samples import BOUNDS, drawn, gate, interval, minute, sample
-from vertex_deploy.metrics.types import Histogram
+from vertex_deploy.metrics.types import Histogram, VersionSample
 from vertex_deploy.rollout.judge import Judge, Outcome, Verdict, replay
 
 ERRORS = gate(metric="error_rate", max="0.5%", min_requests=200)
@@ -279,3 +279,38 @@ def test_time_zone_of_a_clock_does_not_matter():
     judge.begin_step("10%", minute(0))
     judge.update(interval(1, sample(5400, 5), sample(600)))
     assert judge.look(minute(1) + timedelta(seconds=30)).at == minute(1.5)
+
+
+def refused(rejected, requests=60):
+    return VersionSample(requests=requests, errors=0, rejected=rejected)
+
+
+REFUSALS = gate(metric="rejection_rate", worse_than_stable="50%", min_requests=20)
+
+
+def test_a_canary_that_rejects_everything_fails_though_it_has_no_errors():
+    found = last((REFUSALS,), *(interval(m, refused(0, 540), refused(60)) for m in range(3)))
+    assert found.outcome is Outcome.FAIL
+    assert "rejection_rate of the canary is 100%, stable's 0%" in found.explanation
+
+
+def test_clients_that_send_nonsense_to_both_versions_are_not_held_against_the_canary():
+    assert last((REFUSALS,), *(interval(m, refused(54, 540), refused(6)) for m in range(60))).outcome is Outcome.PASS
+
+
+def test_a_rejection_rate_has_a_ceiling_as_an_error_rate_has():
+    limit = gate(metric="rejection_rate", max="1%", min_requests=20)
+    assert last((limit,), *(interval(m, refused(0, 540), refused(6)) for m in range(20))).outcome is Outcome.FAIL
+    assert last((limit,), *(interval(m, refused(0, 540), refused(0)) for m in range(20))).outcome is Outcome.PASS
+
+
+def test_rejections_are_no_errors_and_errors_no_rejections():
+    gates = (gate(metric="error_rate", max="1%", min_requests=20),)
+    assert last(gates, *(interval(m, refused(0, 540), refused(60)) for m in range(20))).outcome is Outcome.PASS
+    failing = VersionSample(requests=60, errors=60)
+    assert last((REFUSALS,), *(interval(m, refused(0, 540), failing) for m in range(20))).outcome is Outcome.PASS
+
+
+def test_more_rejections_and_errors_than_requests_are_a_reset_counter():
+    torn = VersionSample(requests=60, errors=31, rejected=30)
+    assert last((REFUSALS,), interval(0, refused(0, 540), torn)).readings[0].samples == 0

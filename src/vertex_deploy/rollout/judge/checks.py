@@ -38,6 +38,7 @@ class Total:
 
     requests: int = 0
     errors: int = 0
+    rejected: int = 0
     latency: Histogram | None = None
     gauge: float = 0.0
     points: int = 0
@@ -46,6 +47,7 @@ class Total:
         """Add one interval."""
         self.requests += sample.requests
         self.errors += sample.errors
+        self.rejected += sample.rejected
         self.latency = histograms.add(self.latency, sample.latency_ms)
         if metric in sample.gauges:
             self.gauge += sample.gauges[metric]
@@ -128,6 +130,10 @@ class Check(ABC):
         if self.gate.custom:
             return isfinite(sample.gauges.get(self.gate.metric, nan))
         return self.gate.quantile is None or sample.latency_ms is not None
+
+    def bad(self, counted: VersionSample | Total) -> int:
+        """The requests that a gate on a rate counts as bad: those that failed, or those that were rejected."""
+        return counted.rejected if self.gate.metric == "rejection_rate" else counted.errors
 
     def observe(self, placed: Placed) -> None:
         """Take an interval in: evidence from all, the window from those of the current step."""

@@ -10,8 +10,9 @@ One element::
     }
 
 ``null`` for a version says that it was not measured. Optional: ``"step": "10%"`` (a new name begins a step with this
-interval) and ``"bake": true`` (stable has no traffic any more). Negative counts are read: the judge takes them for a
-counter that was reset. It leaves out other formats and streaming.
+interval), ``"bake": true`` (stable has no traffic any more), and in a version ``"rejected": n`` (answers with 4xx; 0
+where absent). Negative counts are read: the judge takes them for a counter that was reset. It leaves out other formats
+and streaming.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from vertex_deploy.rollout.judge.verdict import Verdict
 
 _ENTRY = ("end", "seconds", "stable", "canary", "step", "bake")
-_SAMPLE = ("requests", "errors", "latency_ms", "gauges")
+_SAMPLE = ("requests", "errors", "rejected", "latency_ms", "gauges")
 _HISTOGRAM = ("bounds", "counts")
 # For a history without a spec: is the canary worse than stable?
 DEFAULT_GATES = (
@@ -152,6 +153,8 @@ def entry_to_json(entry: Entry) -> dict[str, Any]:
 
 def _sample_to_json(sample: VersionSample) -> dict[str, Any]:
     data: dict[str, Any] = {"requests": sample.requests, "errors": sample.errors}
+    if sample.rejected:
+        data["rejected"] = sample.rejected
     if sample.latency_ms is not None:
         data["latency_ms"] = {"bounds": list(sample.latency_ms.bounds), "counts": list(sample.latency_ms.counts)}
     if sample.gauges:
@@ -243,6 +246,7 @@ def _sample(value: Any, version: str) -> VersionSample | None:
     return VersionSample(
         requests=_count(data["requests"], (version, "requests")),
         errors=_count(data["errors"], (version, "errors")),
+        rejected=_count(data.get("rejected", 0), (version, "rejected")),
         latency_ms=_histogram(data.get("latency_ms"), (version, "latency_ms")),
         gauges={name: _number(number, (version, "gauges", name)) for name, number in gauges.items()},
     )

@@ -79,7 +79,8 @@ def sound(sample: VersionSample | None) -> bool:
     if sample is None:
         return True
     negative = sample.latency_ms is not None and any(count < 0 for count in sample.latency_ms.counts)
-    return 0 <= sample.errors <= sample.requests and not negative
+    bad = (sample.errors, sample.rejected)
+    return min(bad) >= 0 and sum(bad) <= sample.requests and not negative
 
 
 @dataclass(slots=True)

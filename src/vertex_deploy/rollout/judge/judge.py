@@ -143,7 +143,7 @@ def _checks(gate: Gate, gates: Sequence[Gate], alpha: float) -> list[Check]:
     else:
         if gate.max is not None:
             makers.append(partial(Absolute, gate))
-            processes += 2 if gate.metric == "error_rate" and gate.factor is None else 1
+            processes += 2 if gate.rate and gate.factor is None else 1
         if gate.factor is not None or (gate.evidence is not None and gate.max is None):
             makers.append(partial(Relative, gate))
             processes += 1

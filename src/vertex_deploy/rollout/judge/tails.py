@@ -42,6 +42,7 @@ LEANING = 3.0
 # A ``detect`` from which on "just accepted" is far enough from the regression to tell them apart.
 CLEAR = 2.0
 _CLOSE_TO_ONE = 0.99
+_NOUNS = {"error_rate": "errors", "rejection_rate": "rejections"}
 
 
 @dataclass
@@ -89,16 +90,27 @@ class Absolute(Check):
             ratios = binomial_log_ratios(requests=requests, bad=bad, null=self._share, alternatives=alternatives)
             self._against.multiply(ratios, self._evidence.overdispersion)
         if self._versus and stable and placed.one_split:
-            _compare(self._versus, canary, stable, self._evidence)
+            self._compare(self._versus, canary, stable)
         if self._against.crossed:
             compared = self._hold and not self.bake
             self._proved = "counting only minutes in which stable was within it" if compared else "whatever stable did"
         elif self._versus and self._versus.crossed and (self._over(self.canary) or self._over_whole()):
             self._proved = "and worse than stable"
 
+    def _compare(self, process: Process, canary: VersionSample, stable: VersionSample) -> None:
+        ratios = hypergeometric_log_ratios(
+            canary=canary.requests,
+            canary_bad=self.bad(canary),
+            stable=stable.requests,
+            stable_bad=self.bad(stable),
+            null=self._evidence.odds,
+            alternatives=[self._evidence.odds * factor for factor in WORSE],
+        )
+        process.multiply(ratios, self._evidence.overdispersion)
+
     def _certain(self, sample: VersionSample) -> tuple[int, int]:
         if self.gate.quantile is None:
-            return sample.requests, sample.errors
+            return sample.requests, self.bad(sample)
         if sample.latency_ms is None:
             return 0, 0
         return sample.latency_ms.total, histograms.certainly_above(sample.latency_ms, self._limit_ms)
@@ -118,7 +130,7 @@ class Absolute(Check):
     def _bad(self, total: Total) -> tuple[int, float]:
         """Requests and bad ones of a window, a bucket that holds the limit divided evenly."""
         if self.gate.quantile is None:
-            return total.requests, float(total.errors)
+            return total.requests, float(self.bad(total))
         if total.latency is None:
             return 0, 0.0
         return total.latency.total, histograms.above(total.latency, self._limit_ms)
@@ -132,7 +144,7 @@ class Absolute(Check):
 
     def _value(self, total: Total) -> float | None:
         if self.gate.quantile is None:
-            return total.errors / total.requests if total.requests else None
+            return self.bad(total) / total.requests if total.requests else None
         return histograms.quantile(total.latency, self.gate.quantile) if total.latency else None
 
     def _shown(self) -> bool:
@@ -166,7 +178,9 @@ class Absolute(Check):
         if not self._shown():
             worse = show(with_odds(self._share, self._evidence.detect), "share")
             what = (
-                f"{worse} of errors" if self.gate.quantile is None else f"{worse} of requests above {show(limit, unit)}"
+                f"{worse} of {_NOUNS[self.gate.metric]}"
+                if self.gate.quantile is None
+                else f"{worse} of requests above {show(limit, unit)}"
             )
             return found(Outcome.INSUFFICIENT, f"{said}, within {of}, but too few to rule out {what}")
         return found(Outcome.PASS, f"{said}, within {of}")
@@ -183,9 +197,9 @@ class Absolute(Check):
 class Relative(Check):
     """The canary's share of bad requests against stable's over the same minutes.
 
-    For error rates bad is an error. For latencies it is a request slower than a cut: the bucket bound nearest to
-    stable's own quantile of the intervals before. The accepted odds are those that a stable slowed by the margin
-    would show.
+    For error rates bad is an error, for rejection rates an answer with 4xx. For latencies it is a request slower than a
+    cut: the bucket bound nearest to stable's own quantile of the intervals before. The accepted odds are those that a
+    stable slowed by the margin would show.
     """
 
     kind: Kind = field(default="relative")
@@ -229,9 +243,10 @@ class Relative(Check):
 
     def _error_table(self, canary: VersionSample, stable: VersionSample) -> tuple[int, int, int, int, float]:
         both = canary.requests + stable.requests
-        share = (canary.errors + stable.errors) / both if both else 0.0
+        bad, stable_bad = self.bad(canary), self.bad(stable)
+        share = (bad + stable_bad) / both if both else 0.0
         odds = self._evidence.odds if self.gate.factor is None else _odds_of(share, self.gate.factor)
-        return canary.requests, canary.errors, stable.requests, stable.errors, odds
+        return canary.requests, bad, stable.requests, stable_bad, odds
 
     def _latency_table(self, canary: VersionSample, stable: VersionSample) -> tuple[int, int, int, int, float] | None:
         if canary.latency_ms is None or stable.latency_ms is None or self.gate.quantile is None:
@@ -267,8 +282,8 @@ class Relative(Check):
 
     def _values(self) -> tuple[float | None, float | None]:
         if self.gate.quantile is None:
-            one = self.canary.errors / self.canary.requests if self.canary.requests else None
-            return one, self.stable.errors / self.stable.requests if self.stable.requests else None
+            one = self.bad(self.canary) / self.canary.requests if self.canary.requests else None
+            return one, self.bad(self.stable) / self.stable.requests if self.stable.requests else None
         if self.canary.latency is None or self.stable.latency is None:
             return None, None
         one_h, other_h = histograms.common(self.canary.latency, self.stable.latency)
@@ -308,25 +323,13 @@ class Relative(Check):
         # Two ways to pass, so each must be twice as sure.
         spread = self._evidence.overdispersion
         lower = [with_odds(NEGLIGIBLE_ERRORS, factor) for factor in _better(1.0)]
-        fine = _ruled_out(self.canary.requests, self.canary.errors, NEGLIGIBLE_ERRORS, lower, spread) >= log(2 * SHOWN)
+        requests, bad = self.canary.requests, self.bad(self.canary)
+        fine = _ruled_out(requests, bad, NEGLIGIBLE_ERRORS, lower, spread) >= log(2 * SHOWN)
         return self._for.log_value >= log(2 * SHOWN) or (fine and self.gate.better_than_stable is None)
 
     def log_evidence(self) -> float:
         """Of the process against the canary."""
         return self._against.log_value
-
-
-def _compare(process: Process, canary: VersionSample, stable: VersionSample, evidence: Evidence) -> None:
-    worse = [evidence.odds * factor for factor in WORSE]
-    ratios = hypergeometric_log_ratios(
-        canary=canary.requests,
-        canary_bad=canary.errors,
-        stable=stable.requests,
-        stable_bad=stable.errors,
-        null=evidence.odds,
-        alternatives=worse,
-    )
-    process.multiply(ratios, evidence.overdispersion)
 
 
 def _better(detect: float) -> tuple[float, ...]:
