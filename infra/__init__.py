@@ -1,1 +1,1 @@
-"""The Pulumi program: infrastructure from the one spec, and the provider for what Pulumi's own Google provider lacks."""
+"""The Pulumi program: infrastructure from the one spec, and the provider for what Pulumi's Google provider lacks."""

@@ -109,6 +109,7 @@ def substitutions(spec: Spec, *, path: str, environment: str | None) -> dict[str
         "_IMAGE": spec.container.image,
         "_LOCATION": spec.gcp.region.split("-", maxsplit=1)[0],
         "_REPOSITORY": f"{spec.gcp.region}-docker.pkg.dev/{spec.gcp.project}/{names.REPOSITORY}",
+        "_SAMPLE": spec.infra.triggers.sample if spec.infra.triggers else "",
         "_SEVERITY": SEVERITY,
         "_SPEC": path,
         "_STATE": names.state_bucket(spec),

@@ -552,9 +552,8 @@ def test_every_chart_is_of_a_metric_that_vertex_ai_writes():
 # triggers, runner, budget
 
 
-TRIGGERS = (
-    "{triggers: {repository: projects/my-project/locations/us-central1/connections/c/repositories/r, approval: false}}"
-)
+REPOSITORY = "projects/my-project/locations/us-central1/connections/c/repositories/r"
+TRIGGERS = f"{{triggers: {{repository: {REPOSITORY}, sample: s.json, approval: false}}}}"
 
 
 def test_the_build_trigger_pushes_on_and_the_rollout_waits():

@@ -45,7 +45,7 @@ def test_what_is_right_is_accepted(text):
         ("infra: {storage: {recoverable: 1d}}\n", "from 7d to 90d"),
         ("infra: {storage: {noncurrent_after: 90m}}\n", "whole days"),
         ("infra: {emails: [nobody]}\n", "NAME@DOMAIN"),
-        ("infra: {triggers: {repository: github.com/a/b}}\n", "gcloud builds repositories list"),
+        ("infra: {triggers: {repository: github.com/a/b, sample: s.json}}\n", "gcloud builds repositories list"),
         ("infra: {runner: {image: 'us-central1-docker.pkg.dev/p/r/i:latest'}}\n", "not pinned by digest"),
         (f"infra: {{runner: {{image: i@sha256:{'a' * 64}, schedule: hourly}}}}\n", "no schedule"),
         ("infra: {budget: {billing_account: '1', amount: 5}}\n", "not a billing account"),

@@ -26,6 +26,7 @@ COMMANDS: Mapping[str, tuple[str, str, str]] = {
     "check": ("vertex_deploy.cli.spec", "check", "Check deploy.yaml and say what is wrong, with file and line."),
     "schema": ("vertex_deploy.cli.spec", "schema", "Print the JSON Schema of deploy.yaml."),
     "local": ("vertex_deploy.cli.local", "app", "Run a local Vertex AI for rehearsals."),
+    "build": ("vertex_deploy.cli.build", "app", "What a build calls: check a container, upload a release."),
     "rollout": ("vertex_deploy.cli.rollout", "app", "Shift traffic to a new model version, step by step."),
 }
 

@@ -152,6 +152,8 @@ class TriggersSpec(SpecModel):
     """projects/P/locations/L/connections/C/repositories/R of a connected repository."""
     branch: str = "^main$"
     """Regular expression of the branches that are built."""
+    sample: str
+    """Path in the repository of a predict request that the container accepts, for the contract test."""
     approval: bool = True
     """A rollout waits for somebody's approval in Cloud Build."""
 
