@@ -44,6 +44,9 @@ def up(
     ] = None,
     images: Annotated[Path | None, typer.Option(metavar="FILE", help="YAML or JSON of REF: COMMAND.")] = None,
     sample_period: Annotated[str, typer.Option(metavar="TIME", help="Time between metric points.")] = "60s",
+    webhook_host: Annotated[
+        list[str] | None, typer.Option(metavar="HOST", help="Allow webhooks of alerts to HOST (repeatable).")
+    ] = None,
     rest_port: Annotated[int, typer.Option(min=0, max=65535, help="Port of REST; 0: a free one.")] = 0,
     grpc_port: Annotated[int, typer.Option(min=0, max=65535, help="Port of gRPC; 0: a free one.")] = 0,
     project: Annotated[str, typer.Option(help="Project that `local env` names.")] = "local-project",
@@ -57,6 +60,7 @@ def up(
         image=tuple(image or ()),
         images=images,
         sample_period=_sample_period(sample_period),
+        webhook_host=tuple(webhook_host or ()),
         rest_port=rest_port,
         grpc_port=grpc_port,
         project=project,
@@ -85,6 +89,7 @@ def _serve(options: daemon.Options) -> None:
         data=options.data or daemon.scratch_folder(state.home),
         images=ImageMap.parse(options.image, file=options.images),
         sample_period=options.sample_period,
+        webhook_hosts=frozenset(options.webhook_host),
         rest_port=options.rest_port,
         grpc_port=options.grpc_port,
     )

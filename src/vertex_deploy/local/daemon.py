@@ -89,6 +89,7 @@ class Options:
     image: tuple[str, ...] = ()
     images: Path | None = None
     sample_period: float = 60.0
+    webhook_host: tuple[str, ...] = ()
     rest_port: int = 0
     grpc_port: int = 0
     project: str = "local-project"
@@ -100,6 +101,7 @@ class Options:
         found += [f"--rest-port={self.rest_port}", f"--grpc-port={self.grpc_port}"]
         found += [f"--project={self.project}", f"--region={self.region}"]
         found += [f"--image={entry}" for entry in self.image]
+        found += [f"--webhook-host={host}" for host in self.webhook_host]
         found += [f"--{name}={path}" for name, path in (("data", self.data), ("images", self.images)) if path]
         return found
 

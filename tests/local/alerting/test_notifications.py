@@ -7,11 +7,13 @@ from datetime import UTC, datetime, timedelta
 
 import aiohttp
 import pytest
+from aiohttp import web
 from google.cloud import monitoring_v3 as m
 
 from vertex_deploy.local.alerting import Notifier, SnoozeService
 from vertex_deploy.local.alerting.notifier import MAX_WAITING, PAUSES
 from vertex_deploy.local.alerting.payload import expand
+from vertex_deploy.local.daemon import Options
 from vertex_deploy.local.seams import ApiError
 
 from .support import REPLICAS, T0, World, absence, key, threshold
@@ -271,3 +273,28 @@ async def test_notifications_stay_on_this_machine_unless_a_host_is_allowed(given
     notifier = Receiver(200).notifier(hosts=hosts)
     assert notifier.notify(given, {}) is sent
     await notifier.idle()
+
+
+@pytest.mark.e2e
+async def test_redirects_are_not_followed(caplog):
+    asked = []
+
+    async def handle(request):
+        asked.append(request.path)
+        raise web.HTTPTemporaryRedirect("/elsewhere")
+
+    app = web.Application()
+    app.router.add_post("/{path}", handle)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    notifier = Notifier()
+    notifier.notify(channel(f"http://127.0.0.1:{runner.addresses[0][1]}/hook"), {})
+    await notifier.idle()
+    await runner.cleanup()
+    assert asked == ["/hook"]
+    assert "it answered 307" in caplog.text
+
+
+def test_the_command_line_hands_allowed_hosts_on():
+    assert "--webhook-host=hooks.example.com" in Options(webhook_host=("hooks.example.com",)).arguments()

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sqlite3
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -137,19 +136,25 @@ class AlertEngine:
 
     def tick(self) -> int:
         """Evaluate every policy at the end of the last whole period; how many incidents opened or closed."""
+        now = self._last_end()
+        return sum(self._evaluated(name, now) for name in list(self._compiled))
+
+    def _last_end(self) -> int:
         now = int(self._book.clock.now() * NS)
-        now -= now % self._period
-        events = 0
-        for name, policy in list(self._compiled.items()):
-            if not self._policies[name].enabled:
-                continue
-            try:
-                events += self._evaluate(policy, now)
-            except ApiError as error:
-                _log.warning("%s could not be evaluated: %s", name, error.message)
-            except sqlite3.Error:
-                _log.exception("%s could not be evaluated", name)
-        return events
+        return now - now % self._period
+
+    def _evaluated(self, name: str, now: int) -> int:
+        """Evaluate one policy, if it is still there and enabled; a failure is logged."""
+        policy = self._compiled.get(name)
+        if policy is None or not self._policies[name].enabled:
+            return 0
+        try:
+            return self._evaluate(policy, now)
+        except ApiError as error:
+            _log.warning("%s could not be evaluated: %s", name, error.message)
+        except Exception:  # noqa: BLE001 - the others must be evaluated, and nothing else may stop with it
+            _log.exception("%s could not be evaluated", name)
+        return 0
 
     def _evaluate(self, policy: Policy, now: int) -> int:
         state = self._states[policy.name]
@@ -230,10 +235,10 @@ class AlertEngine:
         while True:
             now = int(self._book.clock.now() * NS)
             await asyncio.sleep((self._period - now % self._period) / NS + _AFTER)
-            try:
-                self.tick()
-            except Exception:  # noqa: BLE001 - alerting must go on, and nothing else may stop with it
-                _log.exception("an evaluation of alert policies failed")
+            end = self._last_end()
+            for name in list(self._compiled):
+                self._evaluated(name, end)
+                await asyncio.sleep(0)  # predictions go first
 
 
 def _unchanged(before: m.AlertPolicy, after: m.AlertPolicy) -> frozenset[str]:

@@ -4,7 +4,9 @@ Pure: ``values`` (points, distributions), ``catalogue`` (Vertex AI's metrics), `
 ``alignment`` and ``reduction`` (aggregation), ``query`` (the three put together), ``writes`` (what may be written).
 Drivers: ``recorder`` (requests to points), ``store`` (memory and sqlite), ``service`` (MetricService).
 
-Deliberately left out: alert policies, notification channels, groups, uptime checks, MQL and PromQL, organization and
+Alert policies and incidents are ``vertex_deploy.local.alerting``, which builds on the pure parts.
+
+Deliberately left out: groups, uptime checks, MQL and PromQL, organization and
 folder scopes, ALIGN_PERCENT_CHANGE. Asked for, they are refused with INVALID_ARGUMENT or UNIMPLEMENTED.
 """
 
