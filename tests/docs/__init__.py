@@ -1,0 +1,1 @@
+"""Commands in the documents do what they say."""
