@@ -9,6 +9,7 @@ from tests.rollout.world import World
 from vertex_deploy.errors import RolloutBusy, StateError
 from vertex_deploy.rollout.blobs import Blobs, DirectoryBlobs, MemoryBlobs, Stale
 from vertex_deploy.rollout.engine import begin
+from vertex_deploy.rollout.gcs import GcsBlobs
 from vertex_deploy.rollout.requests import Verb
 from vertex_deploy.rollout.store import Lease, RolloutStore, is_dead, this_process
 
@@ -18,8 +19,10 @@ if TYPE_CHECKING:
 NOW = 1_800_000_000.0
 
 
-@pytest.fixture(params=["memory", "directory"])
+@pytest.fixture(params=["memory", "directory", pytest.param("gcs", marks=pytest.mark.e2e)])
 def blobs(request: pytest.FixtureRequest, tmp_path: Path) -> Blobs:
+    if request.param == "gcs":
+        return GcsBlobs("gs://rollouts/deep/store", client=request.getfixturevalue("bucket"))
     return MemoryBlobs() if request.param == "memory" else DirectoryBlobs(tmp_path / "deep" / "store")
 
 
@@ -45,6 +48,24 @@ def test_names_are_listed_by_prefix_in_order(blobs: Blobs) -> None:
     blobs.delete("x/1.json")
     blobs.delete("x/1.json")
     assert blobs.read("x/1.json") == (b"", "")
+
+
+def test_several_are_read_in_the_order_they_were_asked_for(blobs: Blobs) -> None:
+    for number in range(20):
+        blobs.write(f"log/{number:02d}.json", str(number).encode())
+    assert blobs.read_all(list(reversed(blobs.names("log/")))) == [str(n).encode() for n in reversed(range(20))]
+    assert blobs.read_all([]) == []
+
+
+def test_only_the_generation_that_was_meant_is_deleted(blobs: Blobs) -> None:
+    first = blobs.write("lease.json", b"1")
+    second = blobs.write("lease.json", b"2")
+    with pytest.raises(Stale):
+        blobs.delete("lease.json", generation=first)
+    assert blobs.read("lease.json")[0] == b"2"
+    blobs.delete("lease.json", generation=second)
+    blobs.delete("lease.json", generation=second)
+    assert blobs.read("lease.json") == (b"", "")
 
 
 def test_one_writer_at_a_time(blobs: Blobs) -> None:

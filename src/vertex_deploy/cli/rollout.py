@@ -36,11 +36,13 @@ app.command()(judge)
 
 SpecFile = Annotated[Path, typer.Argument(metavar="[DEPLOY.YAML]", help="The spec.", show_default=True)]
 Env = Annotated[str | None, typer.Option("--env", "-e", help="Environment whose overrides apply.")]
-Root = Annotated[Path, typer.Option("--store", help="Folder that keeps rollouts.")]
+Root = Annotated[
+    str, typer.Option("--store", envvar="VERTEX_DEPLOY_STORE", help="Folder or gs://BUCKET/PREFIX that keeps rollouts.")
+]
 Events = Annotated[str | None, typer.Option("--events", metavar="FILE|-", help="Write events as NDJSON, one a line.")]
 
 _SPEC = Path("deploy.yaml")
-_ROOT = Path(".vertex-deploy/rollouts")
+_ROOT = ".vertex-deploy/rollouts"
 
 
 class _Screen:
@@ -289,7 +291,7 @@ def _appended(path: Path) -> TextIO:
         raise UsageError(f"{path}: events cannot be written ({error.strerror}); name another file") from error
 
 
-def _steer(verb: str, spec_file: Path, env: str | None, output: OutputFormat, root: Path) -> None:
+def _steer(verb: str, spec_file: Path, env: str | None, output: OutputFormat, root: str) -> None:
     """Ask whoever drives the rollout, and watch; if nobody does, drive it here."""
     from vertex_deploy.rollout import session  # noqa: PLC0415 - --help must not wait for it
     from vertex_deploy.rollout.clock import SystemClock  # noqa: PLC0415 - see above
@@ -342,7 +344,7 @@ def _write_report(store: RolloutStore, record: Record, path: Path) -> None:
         raise UsageError(f"{path}: the report cannot be written ({error.strerror}); name another place") from error
 
 
-def _store(spec_file: Path, env: str | None, root: Path) -> RolloutStore:
+def _store(spec_file: Path, env: str | None, root: str) -> RolloutStore:
     from vertex_deploy.rollout.engine import key_of, open_store  # noqa: PLC0415 - --help must not wait for it
     from vertex_deploy.spec import load  # noqa: PLC0415 - see above
 

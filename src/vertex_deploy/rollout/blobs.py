@@ -1,7 +1,7 @@
 """Where a store keeps its bytes: named blobs that are replaced only if nobody else replaced them first.
 
 A blob has a generation, an opaque token that changes with every write; "" stands for "not there". These are the
-semantics of Cloud Storage's generation preconditions, so that a bucket is one more implementation.
+semantics of Cloud Storage's generation preconditions; a bucket (``gcs``) is one more implementation.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 from vertex_deploy.errors import StateError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
 
@@ -44,8 +44,20 @@ class Blobs(Protocol):
         """
         ...
 
-    def delete(self, name: str) -> None:
-        """Remove it; no error if it is not there."""
+    def read_all(self, names: Sequence[str]) -> list[bytes]:
+        """The contents of several that are known to be there, in the same order."""
+        ...
+
+    def delete(self, name: str, *, generation: str | None = None) -> None:
+        """Remove it; no error if it is not there.
+
+        Args:
+            name: which.
+            generation: remove only this one; None: whatever is there.
+
+        Raises:
+            Stale: it has another generation.
+        """
         ...
 
     def names(self, prefix: str) -> list[str]:
@@ -73,8 +85,14 @@ class MemoryBlobs:
         self.content[name] = (data, self.writes)
         return str(self.writes)
 
-    def delete(self, name: str) -> None:
+    def read_all(self, names: Sequence[str]) -> list[bytes]:
         """See ``Blobs``."""
+        return [self.read(name)[0] for name in names]
+
+    def delete(self, name: str, *, generation: str | None = None) -> None:
+        """See ``Blobs``."""
+        if generation is not None and name in self.content and generation != self.read(name)[1]:
+            raise Stale(name)
         self.content.pop(name, None)
 
     def names(self, prefix: str) -> list[str]:
@@ -118,9 +136,16 @@ class DirectoryBlobs:
             raise StateError(f"{path}: cannot be written ({error.strerror}); check space and permissions") from error
         return hashlib.sha256(data).hexdigest()
 
-    def delete(self, name: str) -> None:
+    def read_all(self, names: Sequence[str]) -> list[bytes]:
         """See ``Blobs``."""
-        (self.root / name).unlink(missing_ok=True)
+        return [self.read(name)[0] for name in names]
+
+    def delete(self, name: str, *, generation: str | None = None) -> None:
+        """See ``Blobs``."""
+        with self._locked():
+            if generation is not None and self.read(name)[1] not in {"", generation}:
+                raise Stale(name)
+            (self.root / name).unlink(missing_ok=True)
 
     def names(self, prefix: str) -> list[str]:
         """See ``Blobs``."""

@@ -73,7 +73,7 @@ class Controller:
         on_entry: Callable[[LogEntry, Record], None] | None = None,
         on_idle: Callable[[Record], None] | None = None,
     ) -> None:
-        self.record = record
+        self.record = store.take_over(record)
         self._store = store
         self._plan = plan
         self._gates = tuple(gates)
@@ -86,7 +86,6 @@ class Controller:
         self._judge: Judge | None = None
         self._conflicts = 0
         self._renewed = clock.now()
-        store.recover(record)
 
     def run(self, stop: Callable[[Record], bool] = lambda _record: False) -> Record:
         """Drive until the rollout is over or paused, or ``stop`` says so while nothing is due.
@@ -252,9 +251,13 @@ class Controller:
     def _begin(self, action: Begin) -> None:
         record, now = self.record, self._clock.now()
         old = record.pending if record.pending and record.pending.kind == action.kind else None
-        pending = replace(old, name=None, polled=now) if old else Pending(kind=action.kind, since=now, polled=now)
+        pending = (
+            replace(old, name=None, polled=now, looked=0.0) if old else Pending(kind=action.kind, since=now, polled=now)
+        )
         if pending != old:
             self._save(replace(record, pending=pending))
+        # The write may have taken long: what is begun after our lease is over is not ours to begin.
+        self._renew()
         try:
             name = self._start(action)
         except (CloudError, RolloutError) as error:
@@ -316,7 +319,8 @@ class Controller:
         else:
             record = replace(record, model=self._target.find_model())
         if pending is not None:
-            record = replace(record, pending=replace(pending, polled=self._clock.now()))
+            now = self._clock.now()
+            record = replace(record, pending=replace(pending, polled=now, looked=pending.looked or now))
         self._save(record)
 
     def _set_split(self, split: dict[str, int], etag: str) -> None:

@@ -16,11 +16,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vertex_deploy.errors import RolloutError
+from vertex_deploy.errors import RolloutError, UsageError
 from vertex_deploy.metrics.cloud_monitoring import LAG, CloudMonitoringSource
 from vertex_deploy.release.release import changed_fields, spec_hash
 from vertex_deploy.rollout.blobs import DirectoryBlobs
 from vertex_deploy.rollout.controller import Controller
+from vertex_deploy.rollout.gcs import SCHEME, GcsBlobs
 from vertex_deploy.rollout.plan import plan_of, spec_of
 from vertex_deploy.rollout.record import LogEntry, Record
 from vertex_deploy.rollout.store import RolloutStore
@@ -39,9 +40,22 @@ ROOT = Path(".vertex-deploy/rollouts")
 """Where rollouts are kept, below the working directory."""
 
 
-def open_store(name: str, root: Path = ROOT) -> RolloutStore:
-    """The store of a name's rollouts in a folder."""
-    return RolloutStore(DirectoryBlobs(root / name), str(root / name))
+def open_store(name: str, root: Path | str = ROOT) -> RolloutStore:
+    """The store of a name's rollouts.
+
+    Args:
+        name: what ``key_of`` gave.
+        root: a folder, or gs://BUCKET/PREFIX.
+
+    Raises:
+        UsageError: neither.
+    """
+    if str(root).startswith(SCHEME):
+        where = f"{str(root).rstrip('/')}/{name}"
+        return RolloutStore(GcsBlobs(where), where)
+    if "://" in str(root):
+        raise UsageError(f"--store {root}: write a folder, or gs://BUCKET/PREFIX")
+    return RolloutStore(DirectoryBlobs(Path(root) / name), str(Path(root) / name))
 
 
 def key_of(spec: Spec, env: str | None) -> str:

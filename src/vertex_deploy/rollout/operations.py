@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from vertex_deploy.rollout.record import Pending, Record
     from vertex_deploy.targets.types import Observation
 
-# How long an upload whose name was lost is looked for before it is begun again: a second one would be a second version.
+# How long an upload whose name was lost is looked for, from the first look on, before it is begun again: a second one
+# would be a second version.
 UPLOAD_GRACE = 60.0
 
 # How long an operation that the API may still be working on, but whose name was lost, is waited for before giving up.
@@ -61,7 +62,8 @@ def _until_found(record: Record, plan: Plan, now: float, *, kind: str, failed: E
     if problem := _problem(pending, plan, now):
         return Move(failed, problem, Ending.FAILED)
     # Intended, and perhaps called: an endpoint's id makes a second call harmless, an upload is looked for first.
-    if pending.name is None and (kind == "endpoint" or now - pending.since > UPLOAD_GRACE):
+    looked = bool(pending.looked) and now - pending.looked > UPLOAD_GRACE
+    if pending.name is None and (kind == "endpoint" or looked):
         return Begin(kind)
     if now < poll_at(pending, now):
         return Wait(poll_at(pending, now), f"{kind} is under way")

@@ -33,7 +33,8 @@ class Pending:
         kind: endpoint, upload, deploy or undeploy.
         since: when it was intended, seconds since the epoch.
         name: the operation's name; None: the call was about to be made; "": the API had it already.
-        polled: when it was last read.
+        polled: when it was last begun, read or looked for.
+        looked: when what it should have made was first looked for, since it was begun; 0.0: not yet.
         done: it has ended.
         error: what it ended with, or None.
         stage: the API's own word for where it is.
@@ -43,6 +44,7 @@ class Pending:
     since: float
     name: str | None = None
     polled: float = 0.0
+    looked: float = 0.0
     done: bool = False
     error: str | None = None
     stage: str = ""
@@ -107,6 +109,7 @@ class Record:
         ended: when it was over.
         seq: number of the next history entry.
         tail: the history entry that this version of the record commits; written to the log after the record.
+        driver: token of the lease of the controller that drives it; differs for every one that took over.
     """
 
     id: str
@@ -135,6 +138,7 @@ class Record:
     ended: float | None = None
     seq: int = 1
     tail: LogEntry | None = None
+    driver: str = ""
 
     @property
     def over(self) -> bool:

@@ -15,7 +15,8 @@ import json
 import os
 import secrets
 import socket
-from dataclasses import asdict, dataclass
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +31,10 @@ if TYPE_CHECKING:
     from vertex_deploy.rollout.blobs import Blobs
 
 LEASE_SECONDS = 60.0
-"""How long a lease lasts without being renewed."""
+"""How long a lease lasts without being renewed. Clocks of machines that share a store should agree within a third of
+it; if they do not, a lease is taken over early, and the record's generation still lets only one controller commit."""
+
+_TAKEOVERS = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,8 +144,9 @@ class RolloutStore:
 
     def release(self) -> None:
         """Let others in; nothing happens if the lease is not ours any more."""
-        if self._lease is not None and self._blobs.read("lease.json")[1] == self._lease[1]:
-            self._blobs.delete("lease.json")
+        if self._lease is not None:
+            with suppress(Stale):
+                self._blobs.delete("lease.json", generation=self._lease[1])
         self._lease = None
 
     def _put_lease(self, lease: Lease, generation: str) -> None:
@@ -197,9 +202,30 @@ class RolloutStore:
         self._put(name, record.dumps(), self._generations.get(name, ""))
         self._copy_tail(record)
 
-    def recover(self, record: Record) -> None:
-        """Copy the history entry of a record to the log again: its writer may have been killed before it could."""
-        self._copy_tail(record)
+    def take_over(self, record: Record) -> Record:
+        """Make the record ours, and its history whole: its writer may have been killed before it copied the last entry.
+
+        The record is written again with our token, so that a controller that held it before, and only slept, fails at
+        its next commit, whatever the clocks say.
+
+        Returns:
+            The record as it is now: the one before us may have committed until this moment.
+
+        Raises:
+            RolloutBusy: somebody else keeps writing it.
+        """
+        token = self._lease[0].token if self._lease else ""
+        name = f"{record.id}/record.json"
+        for _ in range(_TAKEOVERS):
+            self._copy_tail(record)
+            ours = replace(record, driver=token)
+            try:
+                self._generations[name] = self._blobs.write(name, ours.dumps(), generation=self._generations[name])
+            except Stale:
+                record = self.load(record.id)
+                continue
+            return ours
+        raise RolloutBusy(f"{self.where}: another controller keeps writing {name}; stop it first")
 
     def _put(self, name: str, data: bytes, generation: str) -> None:
         try:
@@ -220,7 +246,7 @@ class RolloutStore:
             after: only entries with a higher number.
         """
         names = [n for n in self._blobs.names(f"{rollout_id}/log/") if int(Path(n).stem) > after]
-        entries = [LogEntry.from_json(json.loads(self._blobs.read(name)[0])) for name in names]
+        entries = [LogEntry.from_json(json.loads(raw)) for raw in self._blobs.read_all(names)]
         # The last entry may be committed but not copied, if the controller was killed in between.
         raw, _ = self._blobs.read(f"{rollout_id}/record.json")
         tail = Record.loads(raw, f"{self.where}/{rollout_id}/record.json").tail if raw else None
