@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 from dataclasses import replace
+from unittest.mock import Mock
 
 import pytest
 from google.cloud import monitoring_v3 as m
@@ -230,3 +232,13 @@ async def test_old_closed_incidents_go(world, monkeypatch):
         world.minute({OK: 1})
     assert len(world.book.incidents("proj-a")) == 2
     assert len(world.store.scan("incidents")) == 2
+
+
+async def test_what_could_not_be_written_happens_at_the_next_evaluation(world, monkeypatch, caplog):
+    await world.create(threshold(limit=10))
+    with monkeypatch.context() as broken:
+        broken.setattr(world.store, "put", Mock(side_effect=sqlite3.OperationalError("disk full")))
+        assert not world.minute({OK: 12})
+    assert "disk full" in caplog.text
+    (incident,) = world.minute({OK: 12})
+    assert [name for name, _, _ in world.store.scan("incidents")] == [f"projects/proj-a/alerts/{incident}"]

@@ -3,6 +3,8 @@
 import itertools
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from vertex_deploy.local.alerting import machine
 from vertex_deploy.local.alerting.conditions import (
@@ -24,6 +26,7 @@ from .support import COUNT, MINUTE, T0, key, where
 A, B, C = key("1"), key("2"), key("3")
 OTHER = key("1", endpoint="88")
 SERIES = Selection(BY_TYPE[COUNT], parse(where()))
+ROW = st.text("x. ", min_size=12, max_size=12)
 VIOLATED = {"x": True, ".": False, " ": None}
 
 
@@ -164,3 +167,32 @@ def test_evaluating_changes_no_earlier_state():
         for _ in range(2)
     ]
     assert again[0] == again[1]
+
+
+@given(
+    rows=st.lists(
+        st.dictionaries(st.sampled_from([A, B, C, OTHER]), st.text("x. ", min_size=12, max_size=12)), max_size=3
+    ),
+    combiner=st.sampled_from(list(Combiner)),
+    minutes=st.integers(0, 3),
+    missing=st.sampled_from(list(Missing)),
+    count=st.integers(1, 2),
+)
+def test_a_series_of_a_condition_has_at_most_one_incident_at_a_time(rows, combiner, minutes, missing, count):
+    rows = [row or {A: " " * 12} for row in rows] or [{A: "x" * 12}]
+    conditions = tuple(
+        threshold(minutes, name=f"c{n}", missing=missing, trigger=Trigger(count=count)) for n in range(len(rows))
+    )
+    policy = Policy(name="p", project="proj-a", conditions=conditions, combiner=combiner, auto_close=5 * MINUTE)
+    shown, events = run(policy, rows)
+    alive: dict[object, str] = {}
+    for event in events:
+        where_ = (event.condition.name, event.reading.key)
+        if isinstance(event, Opened):
+            assert where_ not in alive
+            # Never for want of data, unless that is what the policy says.
+            assert event.reading.violated or missing is Missing.ACTIVE
+            alive[where_] = event.incident
+        else:
+            assert alive.pop(where_) == event.incident
+    assert shown[-1] == str(len(alive) or ".")

@@ -113,17 +113,26 @@ class Book:
         """The open incidents of a policy."""
         return [i for i in self._incidents.values() if i.policy == policy and i.open]
 
-    def save(self, incident: Incident) -> None:
-        """Write an incident; the oldest closed ones of its project go."""
+    def save(self, *incidents: Incident) -> None:
+        """Write incidents, all or none; the oldest closed ones of their projects go.
+
+        Raises:
+            sqlite3.Error: nothing was written, and nothing is remembered.
+        """
+        after = {**self._incidents, **{incident.name: incident for incident in incidents}}
+        gone: list[str] = []
+        for project in {incident.project for incident in incidents}:
+            closed = [i for i in after.values() if i.project == project and not i.open]
+            closed.sort(key=lambda incident: incident.closed, reverse=True)
+            gone += [incident.name for incident in closed[MAX_CLOSED:]]
         with self.store.begin():
-            self.store.put(_INCIDENTS, incident.name, incident.dump())
-            closed = [i for i in self.incidents(incident.project) if not i.open and i.name != incident.name]
-            gone = closed[MAX_CLOSED - 1 :]
-            for old in gone:
-                self.store.delete(_INCIDENTS, old.name)
-        self._incidents[incident.name] = incident
-        for old in gone:
-            del self._incidents[old.name]
+            for incident in incidents:
+                self.store.put(_INCIDENTS, incident.name, incident.dump())
+            for name in gone:
+                self.store.delete(_INCIDENTS, name)
+        for name in gone:
+            del after[name]
+        self._incidents = after
 
 
 def check_labels(labels: Mapping[str, str], path: str) -> None:

@@ -167,21 +167,23 @@ class AlertEngine:
             policy, readings, now, state, step=self._period, new_id=incident_id, snoozed=snoozed
         )
         message = self._policies[policy.name]
-        with self._book.store.begin():
-            saved = [self._apply(policy, message, event, now) for event in events]
+        incidents = [self._incident(policy, message, event, now) for event in events]
+        if incidents:
+            self._book.save(*incidents)
+        # Only now: what could not be written happens again at the next evaluation.
         self._states[policy.name] = after
-        for incident, key in saved:
-            if not snoozed(key):
+        for incident, event in zip(incidents, events, strict=True):
+            _log.info("%s %s of %s", "opened" if incident.open else "closed", incident.name, policy.name)
+            if not snoozed(event.reading.key):
                 self._tell(message, incident)
         return len(events)
 
-    def _apply(
-        self, policy: Policy, message: m.AlertPolicy, event: machine.Event, now: int
-    ) -> tuple[Incident, SeriesKey]:
+    def _incident(self, policy: Policy, message: m.AlertPolicy, event: machine.Event, now: int) -> Incident:
+        """The incident after an event."""
         key, value = event.reading.key, event.reading.value
         if isinstance(event, machine.Opened):
             metric, resource = event.condition.series.metric, RESOURCE_BY_TYPE.get(key.resource)
-            incident = Incident(
+            return Incident(
                 id=event.incident,
                 project=policy.project,
                 policy=policy.name,
@@ -199,14 +201,10 @@ class AlertEngine:
                 opened=now,
                 value=value,
             )
-        else:
-            found = self._book.incident(f"projects/{policy.project}/alerts/{event.incident}")
-            if found is None:
-                raise LookupError(f"the incident {event.incident} of {policy.name} is not kept")
-            incident = replace(found, closed=now, value=value, why=event.why)
-        self._book.save(incident)
-        _log.info("%s %s of %s", "opened" if incident.open else "closed", incident.name, policy.name)
-        return incident, key
+        found = self._book.incident(f"projects/{policy.project}/alerts/{event.incident}")
+        if found is None:
+            raise LookupError(f"the incident {event.incident} of {policy.name} is not kept")
+        return replace(found, closed=now, value=value, why=event.why)
 
     def _close(self, policy: m.AlertPolicy, incident: Incident, value: float | None, why: str) -> None:
         now = int(self._book.clock.now() * NS)
