@@ -358,10 +358,10 @@ def test_a_restarted_controller_keeps_the_evidence_of_the_first() -> None:
     controller = world.start()
     while controller.record.phase is not Phase.HOLDING or world.clock.now() - controller.record.entered < 30:
         step(controller)
-    assert controller._judge is not None
-    kept = controller._judge.look().to_json()
+    assert controller._evidence._judge is not None
+    kept = controller._evidence._judge.look().to_json()
     again = world.start()
-    assert again._rebuilt().look().to_json() == kept
+    assert again._evidence.rebuilt(again.record.canary).look().to_json() == kept
 
 
 def test_a_scheduler_that_only_ticks_promotes_as_well_each_time_with_a_new_controller() -> None:

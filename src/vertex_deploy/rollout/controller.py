@@ -3,8 +3,9 @@
 An effect is committed as an intention before the call and as a fact after it, so a controller killed at any instruction
 can be started again: ``decide`` is asked anew with the record and with what is observed then.
 
-Failures: a transient error of an API is waited out, with growing pauses, up to ``PATIENCE`` times in a row. Any other
-error of an effect ends the phase that wanted it; any other error of a reading ends the controller, not the rollout.
+Failures: an error that may pass (``faults``) is waited out, with growing pauses, up to ``PATIENCE`` times in a row. Any
+other error of an effect ends the phase that wanted it; any other error of a reading, or of the split, ends the
+controller, not the rollout.
 Metrics that cannot be read are no evidence: the rollout goes on looking and cannot pass.
 
 Left out: choosing what to do (``decide``), and printing.
@@ -12,16 +13,17 @@ Left out: choosing what to do (``decide``), and printing.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from vertex_deploy.errors import CloudError, RolloutError, SplitConflict
 from vertex_deploy.metrics import codec
 from vertex_deploy.rollout.actions import Begin, Drop, Inspect, Look, Measure, Move, Poll, SetSplit, Wait
 from vertex_deploy.rollout.decide import Seen, decide, describe
-from vertex_deploy.rollout.judge.judge import Judge
-from vertex_deploy.rollout.machine import Ending, Event, Phase
+from vertex_deploy.rollout.evidence import Evidence
+from vertex_deploy.rollout.faults import may_pass
+from vertex_deploy.rollout.machine import Ending, Event
 from vertex_deploy.rollout.preflight import inspect
 from vertex_deploy.rollout.record import LogEntry, Pending, Record
 from vertex_deploy.rollout.store import LEASE_SECONDS
@@ -40,7 +42,6 @@ if TYPE_CHECKING:
 PATIENCE = 10
 """Transient failures in a row before a controller gives up (the rollout can be started again)."""
 
-_PREFLIGHT_WINDOW = 3600.0
 _MOST_CONFLICTS = 10
 _NAP = 1.0
 
@@ -76,14 +77,11 @@ class Controller:
         self.record = store.take_over(record)
         self._store = store
         self._plan = plan
-        self._gates = tuple(gates)
         self._target = target
-        self._source_for = source_for
         self._clock = clock
         self._on_entry = on_entry or (lambda _entry, _record: None)
         self._on_idle = on_idle or (lambda _record: None)
-        self._source: MetricSource | None = None
-        self._judge: Judge | None = None
+        self._evidence = Evidence(plan=plan, gates=gates, source_for=source_for, log=lambda: store.log(self.record.id))
         self._conflicts = 0
         self._renewed = clock.now()
 
@@ -100,9 +98,11 @@ class Controller:
                 wait = self.tick()
             except CloudError as error:
                 failures += 1
-                if not error.transient or failures > PATIENCE:
+                if not may_pass(error) or failures > PATIENCE:
+                    left = f"the split is {describe(self.record.actual)}; go on with `rollout start`"
+                    self._note_if_possible(f"the controller stops: {error}; {left}")
                     raise
-                self._note("warning", f"will try again: {error}")
+                self._note_if_possible(f"will try again: {error}")
                 self._sleep_until(self._clock.now() + min(LEASE_SECONDS / 2, 2.0**failures))
                 continue
             failures = 0
@@ -171,6 +171,11 @@ class Controller:
     def _note(self, kind: str, text: str) -> None:
         self._commit(self.record, kind, text)
 
+    def _note_if_possible(self, text: str) -> None:
+        # What failed may be the store itself: a note about it must not hide it.
+        with suppress(CloudError):
+            self._note("warning", text)
+
     # -- performing --------------------------------------------------------------------------------------------------
 
     def _perform(self, action: Action, etag: str) -> None:
@@ -209,8 +214,7 @@ class Controller:
         # A reason that lasts from phase to phase is told once.
         text = move.reason if move.reason != before.reason else move.event.replace("_", " ")
         self._commit(record, "transition", text, data)
-        if self._judge is not None:
-            self._tell(self._judge, record.phase, record.step, now)
+        self._evidence.moved(record, now)
 
     def _inspect(self) -> None:
         try:
@@ -220,7 +224,7 @@ class Controller:
             found = inspect(self._plan, endpoint=observed, model=model, canary=self.record.canary)
             warning = self._metrics_missing(endpoint, found.stable.id) if endpoint and found.stable else ""
         except (CloudError, RolloutError) as error:
-            if isinstance(error, CloudError) and error.transient:
+            if isinstance(error, CloudError) and may_pass(error):
                 raise
             self._move(Move(Event.REFUSED, str(error), Ending.FAILED))
             return
@@ -241,12 +245,9 @@ class Controller:
         """What to warn of; raises ``CloudError`` if the metrics cannot be read at all."""
         if not self._plan.gated:
             return "no gates are configured: steps only take time"
-        now = self._clock.now()
-        since = datetime.fromtimestamp(now - _PREFLIGHT_WINDOW, UTC)
-        read = self._metrics(endpoint).read(
-            stable=stable, canary="", since=since, until=datetime.fromtimestamp(now, UTC)
-        )
-        return "" if read else "stable has no metrics of the last hour: gates cannot pass until requests come"
+        if self._evidence.measured_lately(endpoint, stable, self._clock.now()):
+            return ""
+        return "stable has no metrics of the last hour: gates cannot pass until requests come"
 
     def _begin(self, action: Begin) -> None:
         record, now = self.record, self._clock.now()
@@ -261,7 +262,7 @@ class Controller:
         try:
             name = self._start(action)
         except (CloudError, RolloutError) as error:
-            if isinstance(error, CloudError) and error.transient:
+            if isinstance(error, CloudError) and may_pass(error):
                 raise
             self._commit(
                 replace(self.record, pending=replace(pending, done=True, error=str(error))),
@@ -340,56 +341,16 @@ class Controller:
             {"desired": split},
         )
 
-    # -- measuring ---------------------------------------------------------------------------------------------------
-
     def _measure(self) -> None:
         record, now = self.record, self._clock.now()
-        judge = self._judge or self._rebuilt()
-        self._judge = judge
-        baking = record.phase is Phase.KEEPING_STABLE
-        since = max(record.measured_until, record.entered)
-        until = datetime.fromtimestamp(now, UTC)
-        problem = ""
-        try:
-            intervals = self._metrics(record.endpoint or "").read(
-                stable="" if baking else record.stable or "",
-                canary=record.canary,
-                since=datetime.fromtimestamp(since, UTC),
-                until=until,
-            )
-        except CloudError as error:
-            intervals, problem = (), str(error)
-        for interval in intervals:
-            judge.update(interval)
-        verdict = judge.look(until).to_json()
+        reading = self._evidence.measure(record, now)
+        verdict, intervals = reading.verdict, reading.intervals
         after = replace(record, measured=now, verdict=verdict)
         if intervals:
             after = replace(after, measured_until=intervals[-1].end.timestamp())
             data = {"intervals": [codec.to_json(interval) for interval in intervals], "verdict": verdict}
             self._commit(after, "measured", f"{verdict['outcome']}: {verdict['explanation']}", data)
-        elif problem:
-            self._commit(after, "warning", f"metrics could not be read: {problem}")
+        elif reading.problem:
+            self._commit(after, "warning", f"metrics could not be read: {reading.problem}")
         else:
             self._save(after)
-
-    def _metrics(self, endpoint: str) -> MetricSource:
-        if self._source is None:
-            self._source = self._source_for(endpoint)
-        return self._source
-
-    def _rebuilt(self) -> Judge:
-        """A judge that has seen what the history holds: a new controller loses no evidence."""
-        judge = Judge(self._gates)
-        for entry in self._store.log(self.record.id):
-            if entry.kind == "transition":
-                self._tell(judge, Phase(entry.data["to"]), entry.data["step"], entry.at)
-            for interval in entry.data.get("intervals", ()):
-                judge.update(codec.from_json(interval))
-        return judge
-
-    def _tell(self, judge: Judge, phase: Phase, step: int, at: float) -> None:
-        moment = datetime.fromtimestamp(at, UTC)
-        if phase is Phase.HOLDING:
-            judge.begin_step(f"{self._plan.weights[step]}%", moment)
-        elif phase is Phase.KEEPING_STABLE:
-            judge.begin_bake(moment)

@@ -1,0 +1,137 @@
+"""What a controller knows of the two versions: it reads metrics, lets the judge see them, and loses none in a restart.
+
+A judge is rebuilt from the history, so a new controller decides as the old one would have. Metrics that cannot be read
+are no evidence. Left out: what follows from a verdict (``decide``), and committing it (``controller``).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from vertex_deploy.errors import CloudError
+from vertex_deploy.metrics import codec
+from vertex_deploy.rollout.judge.judge import Judge
+from vertex_deploy.rollout.machine import Phase
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from vertex_deploy.metrics.types import Interval, MetricSource
+    from vertex_deploy.rollout.plan import Plan
+    from vertex_deploy.rollout.record import LogEntry, Record
+    from vertex_deploy.spec.gates import Gate
+
+PREFLIGHT_WINDOW = 3600.0
+"""Seconds in which stable should have been measured before a rollout starts."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """One look at the metrics.
+
+    Args:
+        intervals: what is new, oldest first.
+        verdict: the judge's word, as JSON.
+        problem: why the metrics could not be read, or "".
+    """
+
+    intervals: tuple[Interval, ...]
+    verdict: Mapping[str, Any]
+    problem: str = ""
+
+
+class Evidence:
+    """The judge of one rollout and where it looks.
+
+    Args:
+        plan: the rollout's numbers.
+        gates: what is judged.
+        source_for: gives the metric source of an endpoint.
+        log: reads the rollout's history.
+    """
+
+    def __init__(
+        self,
+        *,
+        plan: Plan,
+        gates: Sequence[Gate],
+        source_for: Callable[[str], MetricSource],
+        log: Callable[[], Sequence[LogEntry]],
+    ) -> None:
+        self._plan = plan
+        self._gates = tuple(gates)
+        self._source_for = source_for
+        self._log = log
+        self._source: MetricSource | None = None
+        self._judge: Judge | None = None
+
+    def moved(self, record: Record, at: float) -> None:
+        """A phase was entered: what was measured before belongs to another split."""
+        if self._judge is not None:
+            self._tell(self._judge, record.phase, record.step, record.split.get(record.canary, 0), at)
+
+    def measure(self, record: Record, now: float) -> Reading:
+        """Read what is new and judge.
+
+        Args:
+            record: where the rollout is.
+            now: seconds since the epoch.
+        """
+        judge = self._judge = self._judge or self.rebuilt(record.canary)
+        until = _moment(now)
+        problem = ""
+        try:
+            intervals = tuple(
+                self.source(record.endpoint or "").read(
+                    # While stable is only kept warm it has no traffic, and nothing is expected of it.
+                    stable="" if record.phase is Phase.KEEPING_STABLE else record.stable or "",
+                    canary=record.canary,
+                    since=_moment(max(record.measured_until, record.entered)),
+                    until=until,
+                )
+            )
+        except CloudError as error:
+            intervals, problem = (), str(error)
+        for interval in intervals:
+            judge.update(interval)
+        return Reading(intervals=intervals, verdict=judge.look(until).to_json(), problem=problem)
+
+    def measured_lately(self, endpoint: str, stable: str, now: float) -> bool:
+        """Whether stable has any metrics of the last hour.
+
+        Raises:
+            CloudError: the metrics cannot be read at all.
+        """
+        since = _moment(now - PREFLIGHT_WINDOW)
+        found = self.source(endpoint).read(stable=stable, canary="", since=since, until=_moment(now))
+        return any(interval.stable is not None and interval.stable.requests for interval in found)
+
+    def source(self, endpoint: str) -> MetricSource:
+        """The metric source, made at the first call."""
+        if self._source is None:
+            self._source = self._source_for(endpoint)
+        return self._source
+
+    def rebuilt(self, canary: str) -> Judge:
+        """A judge that has seen what the history holds."""
+        judge = Judge(self._gates)
+        weight = 0
+        for entry in self._log():
+            if entry.kind == "transition":
+                weight = entry.data.get("split", {}).get(canary, weight)
+                self._tell(judge, Phase(entry.data["to"]), entry.data["step"], weight, entry.at)
+            for interval in entry.data.get("intervals", ()):
+                judge.update(codec.from_json(interval))
+        return judge
+
+    def _tell(self, judge: Judge, phase: Phase, step: int, weight: int, at: float) -> None:
+        if phase is Phase.HOLDING:
+            judge.begin_step(f"{weight or self._plan.weights[step]}%", _moment(at))
+        elif phase is Phase.KEEPING_STABLE:
+            judge.begin_bake(_moment(at))
+
+
+def _moment(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)
