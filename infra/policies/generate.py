@@ -1,0 +1,67 @@
+"""Writes the pack's data: ``python -m infra.policies.generate``; with ``--check`` it fails if a file is stale.
+
+The pack runs in an environment without vertex_deploy, so the table of machines comes along as JSON; and Pulumi
+configures each policy by itself, so the settings of a stack are repeated for each. Left out: what settings mean
+(``settings``).
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from infra.components.gke_nodes import GPU_TYPES
+from vertex_deploy.spec.machines import ACCELERATORS, ATTACHABLE, GPU_MACHINES
+
+HERE = Path(__file__).parent
+COMMAND = "python -m infra.policies.generate"
+NAMES = (
+    "private-in-production",
+    "customer-managed-keys",
+    "labelled",
+    "no-primitive-roles",
+    "spot-has-a-floor",
+    "gpu-fits",
+    "watched",
+    "protected-in-production",
+    "images-by-digest",
+)
+"""The rules' names: ``rules`` itself cannot be imported before its data is written."""
+STACKS: dict[str, dict[str, Any]] = {
+    "dev": {"required_labels": ["vertex-deploy", "team"]},
+    "prod": {"production": True, "cmek": True, "required_labels": ["vertex-deploy", "team", "stage"]},
+}
+"""Stack -> settings."""
+
+
+def files() -> dict[str, str]:
+    """Name of each file beside this one -> its text."""
+    machines = {
+        "fixed": {machine: list(has) for machine, has in GPU_MACHINES.items()},
+        "attachable": {m: {gpu: list(counts) for gpu, counts in may.items()} for m, may in ATTACHABLE.items()},
+        "gpus": {api: gpu for names in (ACCELERATORS, GPU_TYPES) for gpu, api in names.items()},
+    }
+    data: dict[str, Any] = {"machines.json": machines}
+    data |= {f"{stack}.json": dict.fromkeys(NAMES, settings) for stack, settings in STACKS.items()}
+    return {name: json.dumps(value, indent=2) + "\n" for name, value in data.items()}
+
+
+def main(arguments: list[str]) -> int:
+    """Write the files, or with ``--check`` name the stale ones.
+
+    Returns:
+        0, or 1 if ``--check`` found a stale file.
+    """
+    stale = [n for n, text in files().items() if not (HERE / n).is_file() or (HERE / n).read_text() != text]
+    for name in stale:
+        if "--check" in arguments:
+            sys.stderr.write(f"infra/policies/{name} is stale; run {COMMAND}\n")
+        else:
+            (HERE / name).write_text(files()[name])
+    return 1 if stale and "--check" in arguments else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,248 @@
+"""The policies, as a table of pure functions over a stack's resources: they need no pulumi_policy to be tested.
+
+A rule yields (resource, what is wrong and the fix). Property names are those of the wire, camelCase. Left out: quotas,
+prices, and whether a region has capacity today.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from infra.policies.settings import Settings
+
+ENDPOINT = "gcp:vertex/aiEndpoint:AiEndpoint"
+POOL = "gcp:vertex/aiDeploymentResourcePool:AiDeploymentResourcePool"
+NODE_POOL = "gcp:container/nodePool:NodePool"
+ALERT = "gcp:monitoring/alertPolicy:AlertPolicy"
+RUN_JOB = "gcp:cloudrunv2/job:Job"
+MODEL = "vertexdeploy:index:Model"
+DEPLOYED = "vertexdeploy:index:DeployedModel"
+
+KEYS: Mapping[str, tuple[str, ...]] = {
+    ENDPOINT: ("encryptionSpec", "kmsKeyName"),
+    "gcp:storage/bucket:Bucket": ("encryption", "defaultKmsKeyName"),
+    "gcp:artifactregistry/repository:Repository": ("kmsKeyName",),
+    "gcp:bigquery/dataset:Dataset": ("defaultEncryptionConfiguration", "kmsKeyName"),
+    "gcp:container/cluster:Cluster": ("databaseEncryption", "keyName"),
+    NODE_POOL: ("nodeConfig", "bootDiskKmsKey"),
+}
+"""Type -> where its customer-managed key is."""
+
+LABELS: Mapping[str, str] = {
+    ENDPOINT: "labels",
+    "gcp:storage/bucket:Bucket": "labels",
+    "gcp:artifactregistry/repository:Repository": "labels",
+    "gcp:bigquery/dataset:Dataset": "labels",
+    "gcp:container/cluster:Cluster": "resourceLabels",
+    RUN_JOB: "labels",
+    ALERT: "userLabels",
+    MODEL: "labels",
+}
+"""Type -> property that holds its labels."""
+
+PROTECTED = (
+    ENDPOINT,
+    "gcp:storage/bucket:Bucket",
+    "gcp:artifactregistry/repository:Repository",
+    "gcp:container/cluster:Cluster",
+)
+"""What holds state or answers traffic."""
+
+PRIMITIVE = frozenset({"roles/owner", "roles/editor", "roles/viewer"})
+SPOT_MINIMUM = 2
+"""Replicas of which one may be taken away without an outage."""
+MACHINES: Mapping[str, Any] = json.loads((Path(__file__).parent / "machines.json").read_text(encoding="utf-8"))
+"""``fixed``: machine -> [GPU, count]; ``attachable``: machine -> {GPU: [counts]}; ``gpus``: API's name -> GPU."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resource:
+    """One resource of a stack.
+
+    Args:
+        type: type token.
+        name: Pulumi's name.
+        props: inputs by the names of the wire.
+        protect: Pulumi refuses to delete it.
+    """
+
+    type: str
+    name: str
+    props: Mapping[str, Any] = field(default_factory=dict)
+    protect: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rule:
+    """One policy.
+
+    Args:
+        name: kebab-case.
+        description: one sentence.
+        check: yields the resource and what is wrong.
+    """
+
+    name: str
+    description: str
+    check: Callable[[Sequence[Resource], Settings], Iterator[tuple[Resource, str]]]
+
+
+def private_in_production(resources: Sequence[Resource], settings: Settings) -> Iterator[tuple[Resource, str]]:
+    """No endpoint of production has a public host."""
+    for item in _of(resources, ENDPOINT) if settings.production else ():
+        private = _at(item, "privateServiceConnectConfig", "enablePrivateServiceConnect") or item.props.get("network")
+        if not private:
+            yield item, "the endpoint is public; write target.endpoint.access: psc or psa"
+
+
+def customer_managed_keys(resources: Sequence[Resource], settings: Settings) -> Iterator[tuple[Resource, str]]:
+    """Everything at rest has a customer-managed key, where asked."""
+    for item in resources if settings.cmek else ():
+        if item.type in KEYS and not _at(item, *KEYS[item.type]):
+            yield item, f"{'.'.join(KEYS[item.type])} is not set; write infra.encryption_key"
+
+
+def labelled(resources: Sequence[Resource], settings: Settings) -> Iterator[tuple[Resource, str]]:
+    """Every resource that can have labels has the required ones."""
+    for item in resources:
+        if item.type in LABELS:
+            missing = sorted(set(settings.required_labels) - set(item.props.get(LABELS[item.type]) or {}))
+            if missing:
+                yield item, f"labels {', '.join(missing)} are missing; write infra.labels"
+
+
+def no_primitive_roles(resources: Sequence[Resource], settings: Settings) -> Iterator[tuple[Resource, str]]:
+    """Nobody is owner, editor or viewer of anything."""
+    del settings
+    for item in resources:
+        if item.props.get("role") in PRIMITIVE:
+            yield item, f"{item.props['role']} is a primitive role; grant the permissions that are needed"
+
+
+def spot_has_a_floor(resources: Sequence[Resource], settings: Settings) -> Iterator[tuple[Resource, str]]:
+    """Spot machines come with at least two replicas, or with machines on demand beside them."""
+    del settings
+    pools = list(_of(resources, NODE_POOL))
+    on_demand = {_kind(pool) for pool in pools if not _at(pool, "nodeConfig", "spot") and _most(pool) > 0}
+    for pool in pools:
+        least = _at(pool, "autoscaling", "totalMinNodeCount") or _at(pool, "autoscaling", "minNodeCount") or 0
+        if _at(pool, "nodeConfig", "spot") and least < SPOT_MINIMUM and _kind(pool) not in on_demand:
+            yield pool, "spot nodes alone can all go at once; lower spot_share so that some are on demand"
+    for item in _of(resources, DEPLOYED):
+        if _at(item, "machine", "spot") and (_at(item, "replicas", "min") or 1) < SPOT_MINIMUM:
+            yield item, "one spot replica is an outage when it goes; write replicas.min: 2"
+
+
+def gpu_fits(resources: Sequence[Resource], settings: Settings) -> Iterator[tuple[Resource, str]]:
+    """Each machine type carries its GPUs, and the region is one where they may be used."""
+    for item in resources:
+        for machine, gpu, count in _gpus(item):
+            if not _carries(machine, gpu, count):
+                yield item, f"{machine} cannot carry {gpu}:{count}; see the machine types in docs/reference/spec.md"
+            region = _region(item)
+            allowed = settings.gpus_by_region.get(region, ()) if settings.gpus_by_region else (gpu,)
+            if gpu not in allowed:
+                yield item, f"{gpu} may not be used in {region}; allowed: {', '.join(allowed) or 'none'}"
+
+
+def watched(resources: Sequence[Resource], settings: Settings) -> Iterator[tuple[Resource, str]]:
+    """Each endpoint has an alert policy that looks at it."""
+    del settings
+    conditions = json.dumps([item.props.get("conditions") for item in _of(resources, ALERT)], default=str)
+    for item in _of(resources, ENDPOINT):
+        if not re.search(rf"\b{re.escape(str(item.props.get('name')))}\b", conditions):
+            yield item, "no alert policy looks at the endpoint; write a gate with max"
+
+
+def protected_in_production(resources: Sequence[Resource], settings: Settings) -> Iterator[tuple[Resource, str]]:
+    """What holds state or answers traffic in production cannot be deleted by mistake."""
+    for item in resources if settings.production else ():
+        if item.type in PROTECTED and not item.protect:
+            yield item, "it is not protected; write infra.protect: true"
+
+
+def images_by_digest(resources: Sequence[Resource], settings: Settings) -> Iterator[tuple[Resource, str]]:
+    """An image is named by its digest: a tag can come to mean another image."""
+    del settings
+    for item in resources:
+        for image in _images(item):
+            if not re.fullmatch(r".+@sha256:[0-9a-f]{64}", image):
+                yield item, f"{image} is not named by digest; write NAME@sha256:DIGEST"
+
+
+RULES: tuple[Rule, ...] = (
+    Rule(name="private-in-production", description="No public endpoint in production.", check=private_in_production),
+    Rule(name="customer-managed-keys", description="A customer-managed key where asked.", check=customer_managed_keys),
+    Rule(name="labelled", description="The required labels.", check=labelled),
+    Rule(name="no-primitive-roles", description="No owner, editor or viewer.", check=no_primitive_roles),
+    Rule(name="spot-has-a-floor", description="Spot with two replicas or machines on demand.", check=spot_has_a_floor),
+    Rule(name="gpu-fits", description="GPUs that machine type and region have.", check=gpu_fits),
+    Rule(name="watched", description="An alert policy for each endpoint.", check=watched),
+    Rule(name="protected-in-production", description="Deletion protection.", check=protected_in_production),
+    Rule(name="images-by-digest", description="Images by digest.", check=images_by_digest),
+)
+"""Every policy."""
+
+
+def _of(resources: Sequence[Resource], kind: str) -> Iterator[Resource]:
+    return (item for item in resources if item.type == kind)
+
+
+def _at(item: Resource, *path: str) -> Any:
+    value: Any = item.props
+    for part in path:
+        value = value.get(part) if hasattr(value, "get") else None
+    return value
+
+
+def _most(pool: Resource) -> int:
+    return int(_at(pool, "autoscaling", "totalMaxNodeCount") or _at(pool, "autoscaling", "maxNodeCount") or 0)
+
+
+def _kind(pool: Resource) -> tuple[Any, ...]:
+    """What pools must share so that one can stand in for the other."""
+    gpus = _at(pool, "nodeConfig", "guestAccelerators") or []
+    return (pool.props.get("cluster"), *((gpu.get("type"), gpu.get("count")) for gpu in gpus))
+
+
+def _gpus(item: Resource) -> Iterator[tuple[str, str, int]]:
+    """Machine type, GPU and count of everything that has GPUs."""
+    if item.type == NODE_POOL:
+        for gpu in _at(item, "nodeConfig", "guestAccelerators") or ():
+            yield _at(item, "nodeConfig", "machineType"), _gpu(gpu.get("type")), int(gpu.get("count") or 0)
+    spec = _at(item, "dedicatedResources", "machineSpec") if item.type == POOL else None
+    if spec and spec.get("acceleratorType"):
+        yield spec.get("machineType"), _gpu(spec["acceleratorType"]), int(spec.get("acceleratorCount") or 0)
+    compact = _at(item, "machine", "accelerator") if item.type == DEPLOYED else None
+    if compact:
+        gpu, _, count = str(compact).partition(":")
+        yield _at(item, "machine", "type"), _gpu(gpu), int(count or 1)
+
+
+def _region(item: Resource) -> str:
+    """Of its own property, or of the endpoint that it names."""
+    named = re.search(r"/locations/([^/]+)/", str(item.props.get("endpoint") or ""))
+    return str(item.props.get("region") or item.props.get("location") or (named[1] if named else ""))
+
+
+def _gpu(name: Any) -> str:
+    return str(MACHINES["gpus"].get(name, name))
+
+
+def _carries(machine: str, gpu: str, count: int) -> bool:
+    fixed = MACHINES["fixed"].get(machine)
+    return fixed == [gpu, count] if fixed else count in MACHINES["attachable"].get(machine, {}).get(gpu, [])
+
+
+def _images(item: Resource) -> Iterator[str]:
+    if item.type == RUN_JOB:
+        yield from (str(c.get("image")) for c in _at(item, "template", "template", "containers") or ())
+    if item.type == MODEL and _at(item, "container", "imageUri"):
+        yield str(_at(item, "container", "imageUri"))
