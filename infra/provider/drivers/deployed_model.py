@@ -55,8 +55,8 @@ class DeployedModelDriver:
         deployed = _on(endpoint, name.id)
         rollout = inputs.get("owner") == "rollout"
         if deployed is None:
-            # An operation that is still under way may yet deploy it.
-            if rollout or state.get("operation"):
+            # An operation that is still under way may yet deploy it; without one, what never was there is not there.
+            if state.get("operation") or (rollout and state.get("createTime")):
                 return Found(ident, {**state, **inputs, "deployed": False}, inputs)
             return None
         kept = inputs
@@ -78,11 +78,11 @@ class DeployedModelDriver:
         wanted = {**news, "endpoint": name.endpoint, "deployedModelId": name.id}
         endpoint = get_endpoint(self._cloud, name.endpoint)
         deployed = _on(endpoint, name.id) if endpoint is not None else None
-        unfinished = state.get("operation")
+        unfinished = state.get("operation") or not state.get("createTime")
         if deployed is None:
             if olds.get("owner") == news["owner"] == "rollout" and not unfinished:
                 return {**wanted, **_outputs(ident, None, state)}
-            return {**wanted, **self._deploy(wanted, request, operation=unfinished or "")}
+            return {**wanted, **self._deploy(wanted, request, operation=state.get("operation") or "")}
         if news["owner"] == "rollout" and not unfinished:
             return {**wanted, **_outputs(ident, deployed)}
         return {**wanted, **_outputs(ident, self._mutate(ident, deployed, wanted, request))}
@@ -126,9 +126,10 @@ class DeployedModelDriver:
         client, what = self._client(name.endpoint), f"DeployModel {news['model']} to {name.endpoint}"
         timeout = request.timeout or DEPLOY_TIMEOUT
         try:
-            operation = operation or self._start(client, name.endpoint, news, what)
-            if operation:
-                self._cloud.wait(client, operation, timeout=timeout, what=what)
+            if not (operation and self._went_well(client, operation, timeout, what)):
+                operation = self._start(client, name.endpoint, news, what)
+                if operation:
+                    self._cloud.wait(client, operation, timeout=timeout, what=what)
             deployed = self._appear(name, timeout if not operation else 0.0, what)
         except (OperationTimeout, Cancelled) as error:
             unfinished = {**news, **_outputs(ident, None), "operation": operation}
@@ -156,6 +157,18 @@ class DeployedModelDriver:
             if error.code == "ALREADY_EXISTS" or taken:
                 return ""
             raise
+
+    def _went_well(self, client: Any, operation: str, timeout: float, what: str) -> bool:
+        """Wait for the operation of an earlier run; False: it failed or is forgotten, and deploying starts anew."""
+        try:
+            self._cloud.wait(client, operation, timeout=timeout, what=what)
+        except (OperationTimeout, Cancelled):
+            raise
+        except CloudError as error:
+            if isinstance(error, OperationFailed) or error.code == NOT_FOUND:
+                return False
+            raise
+        return True
 
     def _appear(self, name: names.Deployed, timeout: float, what: str) -> Any:
         """The deployed model, once the endpoint has it."""

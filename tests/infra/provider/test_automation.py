@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 from pathlib import Path
@@ -43,6 +44,13 @@ def stack(local_vertex, endpoint, model_id, tmp_path):
         sdk.TrafficSplit("split", endpoint=endpoint, split=shares)
 
     (tmp_path / "state").mkdir()
+    # What Pulumi.yaml of the repository says, for a program that is a function here.
+    project = {
+        "name": "shop",
+        "runtime": {"name": "python", "options": {"toolchain": "pip", "virtualenv": sys.prefix}},
+        "plugins": {"providers": [{"name": "vertexdeploy", "path": str(PLUGIN)}]},
+    }
+    (tmp_path / "Pulumi.json").write_text(json.dumps(project))
     options = automation.LocalWorkspaceOptions(
         work_dir=str(tmp_path),
         env_vars={
@@ -51,11 +59,6 @@ def stack(local_vertex, endpoint, model_id, tmp_path):
             "PULUMI_BACKEND_URL": f"file://{tmp_path}/state",
             "PULUMI_CONFIG_PASSPHRASE": "test",
         },
-        project_settings=automation.ProjectSettings(
-            name="shop",
-            runtime=automation.ProjectRuntimeInfo("python", {"toolchain": "pip", "virtualenv": sys.prefix}),
-            plugins={"providers": [{"name": "vertexdeploy", "path": str(PLUGIN)}]},
-        ),
     )
     made = automation.create_or_select_stack("dev", project_name="shop", program=program, opts=options)
     made.set_config("vertexdeploy:project", automation.ConfigValue("my-project"))

@@ -240,6 +240,22 @@ def test_a_deployment_that_takes_too_long_is_kept_and_finished_by_the_next_updat
     assert on(endpoints, endpoint)[0] == [engine.state["d"].outputs["deployedModelId"]]
 
 
+def test_an_unfinished_deployment_that_then_fails_is_tried_again_and_can_be_destroyed(
+    engine, endpoint, endpoints, model_id
+):
+    engine.up("Model", "slow", {"modelId": model_id, "container": container(SLEEP="1", EXIT="3")})
+    given = {**deployed_model(endpoint, engine.state["slow"].outputs["versionName"]), "owner": "rollout"}
+    with pytest.raises(InitFailed):
+        engine.up("DeployedModel", "d", given, timeout=0.3)
+    first = engine.state["d"].outputs["operation"]
+    with pytest.raises(grpc.RpcError) as failed:
+        engine.up("DeployedModel", "d", given)
+    assert "Model server exited unexpectedly" in failed.value.details()
+    assert engine.state["d"].outputs["operation"] == first
+    engine.delete("DeployedModel", "d")
+    assert on(endpoints, endpoint)[0] == []
+
+
 def test_cancellation_ends_the_wait_and_a_destroy_leaves_no_orphan(local_vertex, endpoint, endpoints, model_id):
     engine = Engine(local_vertex, project="my-project", region="us-central1")
     engine.up("Model", "slow", {"modelId": model_id, "container": container(SLEEP="3")})
