@@ -17,6 +17,7 @@ from vertex_deploy.spec.gates import Gate
 from vertex_deploy.spec.infra import Infra
 from vertex_deploy.spec.machines import Accelerator
 from vertex_deploy.spec.units import Duration, Share
+from vertex_deploy.spec.watching import Notify, Prometheus, RolloutAlerts
 
 
 class Gcp(SpecModel):
@@ -140,6 +141,8 @@ class Step(SpecModel):
     """Percent of the requests that the canary gets."""
     hold: Duration | None = None
     """How long to stay and measure before the next step; the last step (100) has none."""
+    approval: bool = False
+    """Wait before this step for `rollout promote --approver NAME`; gates keep watching meanwhile."""
 
 
 class Rollout(SpecModel):
@@ -153,12 +156,21 @@ class Rollout(SpecModel):
     """When a gate fails: send all traffic back to stable, or stop where it is."""
     on_inconclusive: Literal["pause", "rollback", "proceed"] = "pause"
     """When a hold ends without enough evidence."""
+    on_foreign_split: Literal["stop", "adopt"] = "stop"
+    """When somebody else moves traffic between the two versions: pause, or hold anew at that split and go on from there.
+    Anything else that somebody does to the split pauses."""
+    on_missing_metrics: Literal["warn", "refuse"] = "warn"
+    """When stable has no metrics of the last hour: start, knowing that gates cannot pass before requests come, or not."""
     keep_stable: Duration = 86400.0
     """How long the old version stays deployed and warm after promotion."""
     deploy_timeout: Duration = 3600.0
     """How long a deployment operation may take."""
     poll: Duration | None = None
     """How often metrics are read; a twentieth of the hold, between 1s and 60s, where absent."""
+    alerts: RolloutAlerts = RolloutAlerts()
+    """Alert policies that end the rollout when they fire."""
+    notify: tuple[Notify, ...] = ()
+    """Whom to tell of every transition and failure."""
 
 
 class Monitoring(SpecModel):
@@ -170,6 +182,8 @@ class Monitoring(SpecModel):
     """projects/P/notificationChannels/ID of those to tell."""
     sampling: Share | None = None
     """Share of requests logged to BigQuery."""
+    prometheus: Prometheus = Prometheus()
+    """Where gates with a prometheus query are read."""
 
 
 class Spec(SpecModel):
