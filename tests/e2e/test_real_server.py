@@ -158,7 +158,7 @@ def test_a_body_over_the_shared_endpoints_limit_is_refused_before_it_reaches_the
     status, answer, _ = served.post("rawPredict", bytes(1_600_000), "image/jpeg")
     assert status == 400
     assert answer["error"]["status"] == "FAILED_PRECONDITION"
-    with pytest.raises(exceptions.FailedPrecondition, match="exceeds 1.500MB"):
+    with pytest.raises(exceptions.FailedPrecondition, match=r"exceeds 1\.500MB"):
         served.predictions.raw_predict(
             endpoint=served.endpoint, http_body=httpbody_pb2.HttpBody(content_type="image/jpeg", data=bytes(1_600_000))
         )
