@@ -12,7 +12,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Self
 
-import pulumi
 from pulumi_gcp import bigquery, vertex
 
 from infra.components.base import Component, child_options, labels_of
@@ -20,6 +19,8 @@ from vertex_deploy.spec import names
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    import pulumi
 
     from vertex_deploy.spec import Spec
 
@@ -136,10 +137,9 @@ class Endpoint(Component):
             opts=endpoint_options(self, traffic=args.traffic, protect=args.protect, after=after),
         )
         self.endpoint_id = endpoint.name
-        self.resource_name = pulumi.Output.format(
-            "projects/{0}/locations/{1}/endpoints/{2}", args.project, args.region, endpoint.name
-        )
-        self.register_outputs({"endpoint_id": self.endpoint_id, "resource_name": self.resource_name})
+        place = f"projects/{args.project}/locations/{args.region}/endpoints"
+        self.resource_name = endpoint.name.apply(lambda number: f"{place}/{number}")
+        self.register_outputs({"resource_name": self.resource_name})
 
     def _log(self, name: str, args: EndpointArgs) -> vertex.AiEndpointPredictRequestResponseLoggingConfigArgs:
         dataset = bigquery.Dataset(
@@ -156,7 +156,7 @@ class Endpoint(Component):
             opts=self.child(protect=args.protect),
         )
         destination = vertex.AiEndpointPredictRequestResponseLoggingConfigBigqueryDestinationArgs(
-            output_uri=pulumi.Output.format("bq://{0}.{1}.requests", args.project, dataset.dataset_id)
+            output_uri=dataset.dataset_id.apply(lambda name: f"bq://{args.project}.{name}.requests")
         )
         return vertex.AiEndpointPredictRequestResponseLoggingConfigArgs(
             enabled=True, sampling_rate=args.sampling, bigquery_destination=destination
