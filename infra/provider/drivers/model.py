@@ -8,6 +8,7 @@ from infra.provider import names
 from infra.provider.drivers.base import NOT_FOUND, Cloud, Found, Incomplete, Request
 from infra.provider.properties import keep_written
 from infra.provider.resources import model
+from infra.provider.resources.base import left_alone
 from vertex_deploy.errors import CloudError, OperationTimeout
 
 if TYPE_CHECKING:
@@ -57,8 +58,9 @@ class ModelDriver:
         live, outputs = model.read(found, base)
         if inputs.get("owner") == "rollout":
             return Found(base, {**inputs, **outputs}, inputs)
-        if model.DEFAULT_ALIAS in (inputs.get("versionAliases") or []) and model.DEFAULT_ALIAS in found.version_aliases:
-            live["versionAliases"] = [*live.get("versionAliases", []), model.DEFAULT_ALIAS]
+        if model.DEFAULT_ALIAS not in (inputs.get("versionAliases") or []):
+            # The API gives it to the first version by itself.
+            live["versionAliases"] = [alias for alias in live.get("versionAliases", []) if alias != model.DEFAULT_ALIAS]
         kept = keep_written(
             model.INPUTS, inputs, live, fixed=("project", *(() if fallen else (*model.CONTENT, "kmsKeyName")))
         )
@@ -73,21 +75,25 @@ class ModelDriver:
             CloudError: none was.
         """
         base, _ = names.split_model(ident)
-        todo = model.plan(olds, news)
+        if left_alone(olds, news):
+            return {**news, **{key: state.get(key, "") for key in model.OUTPUTS}}
         version = state.get("versionId") or ""
-        if todo.upload:
+        if model.plan(olds, news).upload:
             version = self._version(news, request, self._versions(base))
-            found = self._get(f"{base}@{version}")
-            # An older version that has this content again still has its own words and aliases.
-            todo = model.plan({**news, **_words(model.read(found, base)[0])}, news)
-        try:
-            self._change(f"{base}@{version}", news, todo)
-        except CloudError as error:
-            uploaded = version != state.get("versionId")
-            done = {**olds, **({key: news.get(key) for key in model.CONTENT} if uploaded else {})}
-            partial = {**done, **model.outputs(base, version, self._get(f"{base}@{version}"))}
-            raise Incomplete(str(error), base, partial) from error
-        return {**news, **model.outputs(base, version, self._get(f"{base}@{version}"))}
+        name = f"{base}@{version}"
+        found = self._cloud.call(self._client(name).get_model, {"name": name}, what=f"GetModel {name}")
+        # Read back: an older version with this content has its own words, and an earlier update may have stopped half
+        # way.
+        live, outputs = model.read(found, base)
+        calls = self._changes(name, news, model.touch_up(olds, news, live), found)
+        for number, (method, body, what) in enumerate(calls):
+            try:
+                self._cloud.call(method, body, what=what)
+            except CloudError as error:
+                if number == 0 and version == state.get("versionId"):
+                    raise
+                raise Incomplete(str(error), base, {**news, **outputs}) from error
+        return {**news, **outputs}
 
     def delete(self, ident: str, state: Inputs, request: Request) -> None:
         """Delete the model with all its versions; the API refuses while one of them is deployed."""
@@ -135,13 +141,14 @@ class ModelDriver:
             ) from error
         return str(aip.UploadModelResponse.deserialize(done.response.value).model_version_id)
 
-    def _change(self, name: str, news: Inputs, todo: model.Plan) -> None:
+    def _changes(self, name: str, news: Inputs, todo: model.Plan, found: Any) -> list[tuple[Any, Any, str]]:
+        """The calls that a plan needs: method, request, and what it is."""
         from google.cloud import aiplatform_v1 as aip  # noqa: PLC0415 - heavy: only when a call is made
 
         client = self._client(name)
+        calls: list[tuple[Any, Any, str]] = []
         if todo.fields:
-            current = self._get(name)
-            mark = current.labels.get(model.CONTENT_LABEL) if current is not None else None
+            mark = found.labels.get(model.CONTENT_LABEL)
             wanted = aip.Model(
                 name=name,
                 display_name=news["displayName"],
@@ -150,11 +157,12 @@ class ModelDriver:
                 labels={**(news.get("labels") or {}), **({model.CONTENT_LABEL: mark} if mark else {})},
             )
             request = {"model": wanted, "update_mask": {"paths": list(todo.fields)}}
-            self._cloud.call(client.update_model, request, what=f"UpdateModel {name}")
+            calls.append((client.update_model, request, f"UpdateModel {name}"))
         aliases = [*todo.add, *(f"-{alias}" for alias in todo.remove)]
         if aliases:
             merge = {"name": name, "version_aliases": aliases}
-            self._cloud.call(client.merge_version_aliases, merge, what=f"MergeVersionAliases {name}")
+            calls.append((client.merge_version_aliases, merge, f"MergeVersionAliases {name}"))
+        return calls
 
     def _client(self, name: str) -> Any:
         return self._cloud.models(names.region(name))
@@ -166,9 +174,3 @@ class ModelDriver:
         what = f"ListModelVersions {base}"
         pager = self._cloud.find(self._client(base).list_model_versions, {"name": base}, what=what)
         return [] if pager is None else list(self._cloud.call(lambda **_: list(pager), None, what=what))
-
-
-def _words(live: Inputs) -> Inputs:
-    """What an update can change, absent made explicit, so that it overrides when merged."""
-    keys = ("displayName", "description", "versionDescription", "versionAliases", "labels")
-    return {key: live.get(key) for key in keys}

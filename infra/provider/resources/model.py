@@ -146,16 +146,28 @@ def plan(olds: Mapping[str, Any], news: Mapping[str, Any]) -> Plan:
         return Plan(upload=False)
     if diff({key: INPUTS[key] for key in CONTENT}, olds, news):
         return Plan(upload=True)
-    before, after = olds.get("versionAliases") or [], news.get("versionAliases") or []
-    fields = tuple(_FIELDS[key] for key in _FIELDS if diff({key: INPUTS[key]}, olds, news))
-    if has_unknown([before, after]):
+    return touch_up(olds, news, olds)
+
+
+def touch_up(olds: Mapping[str, Any], news: Mapping[str, Any], live: Mapping[str, Any]) -> Plan:
+    """What a version lacks of the words, labels and aliases that are wanted.
+
+    Args:
+        olds: inputs in the state: only aliases that were ours are taken away.
+        news: inputs wanted.
+        live: inputs that the version stands for; what a half-done update left out shows here and not in the state.
+    """
+    before, after = live.get("versionAliases") or [], news.get("versionAliases") or []
+    fields = tuple(_FIELDS[key] for key in _FIELDS if diff({key: INPUTS[key]}, live, news))
+    ours = olds.get("versionAliases") or []
+    if has_unknown([before, after, ours]):
         return Plan(upload=False, fields=fields)
     return Plan(
         upload=False,
         fields=fields,
         add=tuple(alias for alias in after if alias not in before),
         # The default cannot be taken away, only given to another version.
-        remove=tuple(alias for alias in before if alias not in after and alias != DEFAULT_ALIAS),
+        remove=tuple(alias for alias in ours if alias in before and alias not in after and alias != DEFAULT_ALIAS),
     )
 
 
@@ -190,7 +202,7 @@ def read(found: Any, base: str) -> tuple[Inputs, Inputs]:
         base: the model's name, with the project as a person writes it.
     """
     _, project, _, region, _, ident = base.split("/")
-    aliases = sorted(alias for alias in found.version_aliases if alias != DEFAULT_ALIAS)
+    aliases = sorted(found.version_aliases)
     inputs: Inputs = {
         "project": project,
         "region": region,

@@ -58,7 +58,7 @@ def test_a_model_is_read_back_without_the_providers_own_label():
     message.version_id = "3"
     message.version_aliases = ["b", "a", "default"]
     found, outputs = model.read(message, f"{PARENT}/models/m")
-    assert found == inputs
+    assert found == {**inputs, "versionAliases": ["a", "b", "default"]}
     assert outputs["versionName"] == f"{PARENT}/models/m@3"
 
 

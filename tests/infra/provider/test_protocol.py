@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -18,7 +22,7 @@ from infra.provider.values import UNKNOWN, UNKNOWN_TOKEN, encode
 from vertex_deploy import gcp
 
 from .conftest import MACHINE, PARENT, container, model
-from .engine import TIMEOUT, CheckFailed, Engine, InitFailed, secret
+from .engine import PLUGIN, TIMEOUT, CheckFailed, Engine, InitFailed, secret
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
@@ -80,6 +84,23 @@ def test_configuration_is_checked_and_never_replaces_the_provider(engine):
     )
     assert list(found.diffs) == ["region"]
     assert not found.replaces
+
+
+def test_an_interrupt_from_the_terminal_does_not_end_the_plugin(engine):
+    engine.process.send_signal(signal.SIGINT)
+    time.sleep(0.2)
+    assert engine.stub.GetPluginInfo(empty_pb2.Empty()).version == "0.1.0"
+
+
+def test_a_plugin_ends_with_its_engine():
+    engine = f"import subprocess as s; p = s.Popen([{sys.executable!r}, {str(PLUGIN)!r}, 'x'], stdout=s.PIPE); "
+    script = engine + "p.stdout.readline(); print(p.pid)"
+    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=TIMEOUT, check=True)
+    plugin = Path("/proc") / found.stdout.strip()
+    deadline = time.monotonic() + 20
+    while plugin.exists() and "Z" not in (plugin / "stat").read_text().split()[2] and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert time.monotonic() < deadline
 
 
 def test_a_plugin_that_is_terminated_ends(local_vertex):

@@ -126,6 +126,13 @@ def test_a_plan_uploads_for_new_content_only(old, new, plan):
     assert model.plan(*inputs) == plan
 
 
+def test_a_touch_up_is_of_what_is_there_and_takes_only_our_own_aliases():
+    olds, news = a_model(versionAliases=["ours"]), a_model(versionAliases=["new"], description="d")
+    live = a_model(versionAliases=["by-hand", "ours", "new"], description="x")
+    assert model.touch_up(olds, news, live) == model.Plan(upload=False, fields=("description",), remove=("ours",))
+    assert model.touch_up(news, news, {**news, "versionAliases": ["by-hand"]}).add == ("new",)
+
+
 def test_the_content_label_tells_resources_and_contents_apart():
     one = a_model(artifactUri="gs://b/1")
     assert model.marker("u", one) == model.marker("u", {**one, "description": "x"})

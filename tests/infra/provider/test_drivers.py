@@ -1,0 +1,143 @@
+"""What drivers do when the API fails in the middle, on stand-in clients; the rest is driven against Local Vertex."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+from google.cloud import aiplatform_v1 as aip
+from google.longrunning import operations_pb2
+
+from infra.provider.drivers.base import Cancelled, Cloud, Incomplete, Request
+from infra.provider.drivers.model import ModelDriver
+from infra.provider.drivers.traffic_split import set_split
+from vertex_deploy.errors import CloudError, OperationFailed, OperationTimeout, SplitConflict
+
+PARENT = "projects/p/locations/us-central1"
+BASE = f"{PARENT}/models/m"
+INPUTS = {
+    "project": "p",
+    "region": "us-central1",
+    "modelId": "m",
+    "displayName": "m",
+    "container": {"imageUri": "us-central1-docker.pkg.dev/p/r/app"},
+    "owner": "pulumi",
+}
+STATE = {**INPUTS, "name": BASE, "versionId": "1", "versionName": f"{BASE}@1", "createTime": "t"}
+REQUEST = Request("urn")
+
+
+class FakeCloud(Cloud):
+    """Calls go to the client that the test gives, without retries."""
+
+    def __init__(self, client, clock=lambda: 0.0):
+        super().__init__(clock=clock)
+        self.client = client
+
+    def models(self, region):
+        return self.client
+
+    endpoints = models
+
+    def call(self, method, request, *, what, repeatable=True):
+        return method(request)
+
+    def pause(self, seconds):
+        if self.cancelled.is_set():
+            raise Cancelled("cancelled", code="CANCELLED")
+
+
+def refuse(code):
+    def call(request):
+        raise CloudError(f"{code}: refused", code=code)
+
+    return call
+
+
+@pytest.fixture
+def registry():
+    """A model client with one version; notes its calls."""
+    found = aip.Model(name=BASE, version_id="1", display_name="m")
+    calls = []
+    return SimpleNamespace(
+        calls=calls,
+        get_model=lambda request: found,
+        update_model=lambda request: calls.append(request["update_mask"]["paths"]),
+        merge_version_aliases=lambda request: calls.append(request["version_aliases"]),
+    )
+
+
+def test_an_update_that_fails_at_its_second_call_keeps_the_state_and_is_finished_later(registry):
+    news = {**INPUTS, "description": "d", "versionAliases": ["golden"]}
+    merge, registry.merge_version_aliases = registry.merge_version_aliases, refuse("PERMISSION_DENIED")
+    driver = ModelDriver(FakeCloud(registry))
+    with pytest.raises(Incomplete) as half:
+        driver.update(BASE, STATE, INPUTS, news, REQUEST)
+    assert half.value.ident == BASE
+    assert half.value.properties["versionName"] == f"{BASE}@1"
+    registry.merge_version_aliases = merge
+    # The engine keeps the new inputs with such a failure; what is missing is seen in the API.
+    driver.update(BASE, half.value.properties, news, news, REQUEST)
+    assert registry.calls == [["description"], ["description"], ["golden"]]
+
+
+def test_an_update_that_fails_at_its_first_call_changed_nothing(registry):
+    registry.update_model = refuse("INVALID_ARGUMENT")
+    with pytest.raises(CloudError, match="INVALID_ARGUMENT") as failed:
+        ModelDriver(FakeCloud(registry)).update(BASE, STATE, INPUTS, {**INPUTS, "description": "d"}, REQUEST)
+    assert not isinstance(failed.value, Incomplete)
+
+
+def test_a_rollouts_model_is_not_touched(registry):
+    owned = {**INPUTS, "owner": "rollout"}
+    news = {**owned, "description": "d", "artifactUri": "gs://b/2"}
+    assert ModelDriver(FakeCloud(registry)).update(BASE, STATE, owned, news, REQUEST)["versionId"] == "1"
+    assert registry.calls == []
+
+
+def operations(*answers):
+    left = list(answers)
+    return SimpleNamespace(get_operation=lambda request: left.pop(0) if len(left) > 1 else left[0])
+
+
+def test_an_operation_that_is_done_may_have_failed():
+    failed = operations_pb2.Operation(done=True)
+    failed.error.code, failed.error.message = 9, "Model server\nexited"
+    client = operations(operations_pb2.Operation(), failed)
+    with pytest.raises(OperationFailed, match="X: FAILED_PRECONDITION: Model server exited"):
+        FakeCloud(client).wait(client, "op", timeout=10, what="X")
+
+
+def test_waiting_ends_at_the_timeout_and_at_a_cancellation():
+    client, now = operations(operations_pb2.Operation()), iter(range(100))
+    with pytest.raises(OperationTimeout, match=r"X: not done after 3 s; it goes on.*\(op\)"):
+        FakeCloud(client, clock=lambda: next(now)).wait(client, "op", timeout=3, what="X")
+    cloud = FakeCloud(client)
+    cloud.cancelled.set()
+    with pytest.raises(Cancelled):
+        cloud.wait(client, "op", timeout=3, what="X")
+
+
+def endpoint_client(conflicts):
+    """An endpoint whose split somebody else changes ``conflicts`` times while we write."""
+    endpoint = aip.Endpoint(name="e", traffic_split={"1": 100}, etag="0")
+    left = [conflicts]
+
+    def update(request):
+        if left[0]:
+            left[0] -= 1
+            endpoint.etag += "x"
+            raise CloudError("ABORTED: etag", code="ABORTED")
+        assert request["endpoint"]["etag"] == endpoint.etag
+        endpoint.traffic_split = request["endpoint"]["traffic_split"]
+        return endpoint
+
+    return SimpleNamespace(get_endpoint=lambda request: endpoint, update_endpoint=update)
+
+
+def test_a_split_is_written_again_with_the_new_etag_but_not_for_ever():
+    name = f"{PARENT}/endpoints/1"
+    assert set_split(FakeCloud(endpoint_client(2)), name, {"2": 100}) == {"2": 100}
+    with pytest.raises(SplitConflict, match="is a rollout under way"):
+        set_split(FakeCloud(endpoint_client(3)), name, {"2": 100})
+    assert set_split(FakeCloud(endpoint_client(9)), name, {"2": 100}, keep=True) == {"1": 100}
