@@ -89,7 +89,7 @@ class Echo(pulumi.runtime.Mocks):
             self.made[args.typ, args.name] = args.inputs
         return f"{args.name}-id", dict(args.inputs)
 
-    def call(self, args: pulumi.runtime.MockCallArgs) -> dict[str, Any]:
+    def call(self, args: pulumi.runtime.MockCallArgs) -> tuple[dict[Any, Any], list[tuple[str, str]] | None]:
         """See ``Mocks``; neither program looks anything up."""
         raise AssertionError(args.token)
 
@@ -106,5 +106,6 @@ def run(name: str, count: int) -> dict[tuple[str, str], dict[str, Any]]:
     """
     mocks = Echo()
     pulumi.runtime.set_mocks(mocks, project="bench", stack="bench", preview=False)
-    pulumi.runtime.test(lambda: PROGRAMS[name](count))()
+    waited: Any = pulumi.runtime.test  # not typed
+    waited(lambda: PROGRAMS[name](count))()
     return mocks.made
