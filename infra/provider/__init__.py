@@ -11,7 +11,7 @@ Left out: endpoints, deployment resource pools and everything else that pulumi-g
 """
 
 VERSION = "0.1.0"
-"""The provider's own version, as the engine is told; PulumiPlugin.yaml and the schema carry it."""
+"""The provider's own version, as the engine is told; the distribution's, which the plugin is no part of."""
 
 PACKAGE = "vertexdeploy"
 """The package's name: types are ``vertexdeploy:index:Model``."""

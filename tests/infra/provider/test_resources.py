@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import tomllib
+from pathlib import Path
 
 import pytest
+import yaml
 
+from infra.provider import PACKAGE, VERSION
 from infra.provider.config import check_config
 from infra.provider.resources import deployed_model, model, traffic_split
 from infra.provider.resources.base import Context
@@ -305,3 +309,14 @@ def test_the_schema_says_what_the_tables_say_and_its_references_hold():
     assert made["resources"]["vertexdeploy:index:Model"]["requiredInputs"] == ["container"]
     for kind in made["types"].values():
         assert set(kind.get("required", ())) <= set(kind["properties"])
+
+
+def test_the_engine_finds_the_plugin_and_its_environment():
+    root = Path(__file__).parents[3]
+    plugin = root / "infra" / "provider"
+    manifest = yaml.safe_load((plugin / "PulumiPlugin.yaml").read_text())
+    environment = manifest["runtime"]["options"]["virtualenv"]
+    assert (plugin / environment).resolve() == root / ".venv-infra"
+    project = yaml.safe_load((root / "Pulumi.yaml").read_text())
+    assert {"name": PACKAGE, "path": "infra/provider"} in project["plugins"]["providers"]
+    assert tomllib.loads((root / "pyproject.toml").read_text())["project"]["version"] == VERSION
