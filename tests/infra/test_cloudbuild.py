@@ -121,6 +121,22 @@ def test_the_last_step_calls_the_rollout_command_that_is_asked_for(rollout, tmp_
         assert "--store gs://bucket/rollouts" in result.stdout
 
 
+def test_a_spec_without_environments_is_rolled_out_without_the_option(tmp_path):
+    for tool in ("pip", "vertex-deploy"):
+        (tmp_path / tool).write_text(f'#!/bin/sh\necho "{tool} $*"\n')
+        (tmp_path / tool).chmod(0o755)
+    env = {
+        "PATH": f"{tmp_path}:/usr/bin:/bin",
+        "_SPEC": "d.yaml",
+        "_STATE": "b",
+        "_ROLLOUT": "tick",
+        "_ENVIRONMENT": "",
+    }
+    command = ["bash", "-c", STEPS["rollout"]["script"]]
+    result = subprocess.run(command, env=env, text=True, capture_output=True, check=True, cwd=tmp_path)
+    assert "vertex-deploy rollout tick d.yaml --store gs://b/rollouts" in result.stdout
+
+
 def test_the_commands_of_the_build_exist_and_take_these_options():
     import typer.main  # noqa: PLC0415 - beside its only use
 
