@@ -398,4 +398,3 @@ def test_a_split_that_the_api_refuses_is_one_line_with_its_code(engine, endpoint
         engine.up("TrafficSplit", "split", split(endpoint, shares={"5": 100}, owner="pulumi"))
     assert refused.value.code() == grpc.StatusCode.INVALID_ARGUMENT
     assert "not deployed" in refused.value.details()
-    engine.stub.Cancel(empty_pb2.Empty(), timeout=TIMEOUT)
