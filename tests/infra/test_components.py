@@ -615,3 +615,16 @@ def test_a_budget_tells_at_its_shares_and_once_more_when_it_is_forecast():
         {"thresholdPercent": 1.0, "spendBasis": "FORECASTED_SPEND"},
     ]
     assert len(inputs["allUpdatesRule"]["monitoringNotificationChannels"]) == 5
+
+
+def test_the_runners_command_is_one_that_the_command_line_takes():
+    import typer.main  # noqa: PLC0415 - beside its only use
+
+    from vertex_deploy.cli import rollout  # noqa: PLC0415 - beside its only use
+
+    arguments = [*runner.command("prod"), "--store", "gs://bucket/rollouts"]
+    assert arguments[:2] == ["rollout", "tick"]
+    tick = typer.main.get_command(rollout.app).commands["tick"]
+    parsed = tick.make_context("tick", arguments[2:], resilient_parsing=True).params
+    assert str(parsed["spec_file"]) == "/state/spec/deploy.yaml"
+    assert (parsed["env"], str(parsed["root"])) == ("prod", "gs://bucket/rollouts")
