@@ -1,12 +1,21 @@
-"""A serving container in 40 lines, for tests: answers with the text in WHO.
+"""A serving container in 60 lines, for tests: answers with the text in WHO.
 
-AIP_HTTP_PORT, AIP_HEALTH_ROUTE and AIP_PREDICT_ROUTE are obeyed. EXIT makes it end at once, with that code.
+AIP_HTTP_PORT, AIP_HEALTH_ROUTE and AIP_PREDICT_ROUTE are obeyed. EXIT makes it end at once, with that code. It can be
+bad in ways that depend on counts and clocks, never on chance: FAIL_EVERY=3 fails each third prediction, SLOW_EVERY=8
+takes SLOW_SECONDS for each eighth, SLOW_START=4 takes them for each in the four seconds after the first.
 """
 
+import itertools
 import json
 import os
 import sys
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+FAIL_EVERY, SLOW_EVERY = int(os.environ.get("FAIL_EVERY", "0")), int(os.environ.get("SLOW_EVERY", "0"))
+SLOW_START, SLOW_SECONDS = float(os.environ.get("SLOW_START", "0")), float(os.environ.get("SLOW_SECONDS", "0"))
+NUMBERS = itertools.count(1)
+BEGAN: list[float] = []
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -28,6 +37,12 @@ class Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers["Content-Length"]))
         if self.path != os.environ["AIP_PREDICT_ROUTE"]:
             return self.reply(404, {})
+        number, now = next(NUMBERS), time.monotonic()
+        BEGAN.append(now)
+        if (SLOW_EVERY and number % SLOW_EVERY == 0) or now - BEGAN[0] < SLOW_START:
+            time.sleep(SLOW_SECONDS)
+        if FAIL_EVERY and number % FAIL_EVERY == 0:
+            return self.reply(500, {"error": "out of memory"})
         answer = {"who": os.environ["WHO"], "artifacts": os.environ["AIP_STORAGE_URI"]}
         return self.reply(200, {"predictions": [answer] * len(json.loads(body)["instances"])})
 
