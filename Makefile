@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint types unit e2e container-test generated lock clean
+.PHONY: help setup infra-setup demo test lint types unit e2e infra-test container-test lock clean
 
 help:  ## Show these lines
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-16s %s\n", $$1, $$2}'
@@ -21,12 +21,22 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[local,serving,demo,dev]'
 	@touch $@
 
+# Pulumi's packages need protobuf 6 or older, Google's newest clients come with 7: an environment of its own.
+INFRA := .venv-infra
+$(INFRA)/.installed: pyproject.toml constraints-infra.txt
+	@echo "setting up $(INFRA)"
+	@$(PYTHON) -m venv $(INFRA)
+	@$(INFRA)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints-infra.txt --editable '.[infra,local,dev]'
+	@touch $@
+
+infra-setup: $(INFRA)/.installed  ## Create .venv-infra for Pulumi: the program, the provider and their tests
+
 setup: $(STAMP)  ## Create .venv with everything the other targets need
 
 demo: $(STAMP)  ## Rehearse two rollouts on this machine: one good, one rolled back
 	@$(BIN)/python -m examples.imagenet
 
-test: lint types unit e2e  ## Lint, type-check, test (without container engine, GPU or browser)
+test: lint types unit e2e infra-test  ## Lint, type-check, test (without container engine, GPU or browser)
 
 lint: $(STAMP)  ## ruff, and the generated files are up to date
 	$(BIN)/ruff check .
@@ -41,17 +51,29 @@ unit: $(STAMP)  ## Fast tests: no processes, no sockets
 e2e: $(STAMP)  ## Tests with real processes, real sockets, real models
 	$(BIN)/pytest -q --durations=10 -m '(slow or e2e) and not container and not gpu and not browser'
 
+infra-test: $(INFRA)/.installed  ## The Pulumi program, its components and its provider (against Local Vertex)
+	$(INFRA)/bin/mypy infra/components infra/provider infra/__main__.py infra/policies/rules.py infra/policies/settings.py infra/policies/generate.py bench/infra
+	$(INFRA)/bin/python docs/infra/generate.py --check
+	$(INFRA)/bin/python -m infra.policies.generate --check
+	$(INFRA)/bin/pytest -q tests/infra
+
 container-test: $(STAMP)  ## Build the images and run them (Debian, root): installs what that needs
 	$(BIN)/python -m containers.tools setup
 	VERTEX_DEPLOY_REQUIRE_CONTAINERS=1 $(BIN)/pytest -q --durations=5 -m container tests/containers
 
-lock:  ## Write constraints.txt from a fresh resolution; review the diff
+lock:  ## Write both constraints files from a fresh resolution; review the diff
+	rm -rf .venv-lock
 	$(PYTHON) -m venv .venv-lock
 	.venv-lock/bin/python -m pip install --quiet 'torch==2.13.0'
 	.venv-lock/bin/python -m pip install --quiet --editable '.[local,serving,demo,dev]'
 	(echo "# Written by make lock: the versions that the tests last passed with."; \
 	  .venv-lock/bin/python -m pip freeze --exclude-editable | sed 's/+cpu//') > constraints.txt
 	rm -rf .venv-lock
+	$(PYTHON) -m venv .venv-lock
+	.venv-lock/bin/python -m pip install --quiet --editable '.[infra,local,dev]'
+	(echo "# Written by make lock: the versions that the tests of infra last passed with."; \
+	  .venv-lock/bin/python -m pip freeze --exclude-editable) > constraints-infra.txt
+	rm -rf .venv-lock
 
 clean:  ## Remove what the targets above created
-	rm -rf $(VENV) build .vertex-deploy .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(INFRA) build .vertex-deploy .pytest_cache .mypy_cache .ruff_cache .hypothesis
