@@ -120,7 +120,10 @@ def test_the_same_release_again_has_nothing_to_do() -> None:
 
 @pytest.mark.parametrize("phase", [p for p in Phase if p not in {Phase.DONE, Phase.PREFLIGHT, Phase.PAUSED}])
 def test_abort_in_any_phase_leaves_stable_with_all_traffic(phase: Phase) -> None:
-    world = World(errors=0.2 if phase in {Phase.ROLLING_BACK, Phase.REMOVING_CANARY} else 0.0)
+    steps = [{"weight": 10, "hold": "1m"}, {"weight": 100, "approval": phase is Phase.AWAITING_APPROVAL}]
+    world = World(
+        spec=spec_with(steps=steps), errors=0.2 if phase in {Phase.ROLLING_BACK, Phase.REMOVING_CANARY} else 0.0
+    )
     world.target.polls = 3
     controller = world.start()
     while not controller.record.over and controller.record.phase is not phase:

@@ -140,8 +140,10 @@ class World:
     def run(self) -> Record:
         return self.start().run()
 
-    def ask(self, verb: Verb) -> None:
-        self.store().ask(verb, who="you@there", now=self.clock.now())
+    def ask(self, verb: Verb, approver: str = "") -> None:
+        self.store().ask(verb, who="you@there", now=self.clock.now(), approver=approver)
+        # Requests are ordered by their milliseconds; a person does not ask twice within one.
+        self.clock.time += 0.01
 
     def record(self) -> Record:
         found = self.store().current()

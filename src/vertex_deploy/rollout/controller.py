@@ -23,7 +23,7 @@ from vertex_deploy.rollout.actions import Begin, Drop, Inspect, Look, Measure, M
 from vertex_deploy.rollout.decide import Seen, decide, describe
 from vertex_deploy.rollout.evidence import Evidence
 from vertex_deploy.rollout.faults import may_pass
-from vertex_deploy.rollout.machine import Ending, Event
+from vertex_deploy.rollout.machine import Ending, Event, Phase, advance, can
 from vertex_deploy.rollout.preflight import inspect
 from vertex_deploy.rollout.record import LogEntry, Pending, Record
 from vertex_deploy.rollout.store import LEASE_SECONDS
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from vertex_deploy.metrics.types import MetricSource
     from vertex_deploy.rollout.actions import Action
+    from vertex_deploy.rollout.alerting import Alarm, AlertWatch
     from vertex_deploy.rollout.clock import Clock
     from vertex_deploy.rollout.plan import Plan
     from vertex_deploy.rollout.store import RolloutStore
@@ -57,6 +58,7 @@ class Controller:
         target: where traffic is split.
         source_for: gives the metric source of an endpoint.
         clock: time.
+        alerts: alert policies that can end the rollout.
         on_entry: told of every history entry, after it was committed.
         on_idle: told about once a second while nothing is due.
     """
@@ -71,6 +73,7 @@ class Controller:
         target: Target,
         source_for: Callable[[str], MetricSource],
         clock: Clock,
+        alerts: AlertWatch | None = None,
         on_entry: Callable[[LogEntry, Record], None] | None = None,
         on_idle: Callable[[Record], None] | None = None,
     ) -> None:
@@ -79,6 +82,8 @@ class Controller:
         self._plan = plan
         self._target = target
         self._clock = clock
+        self._alerts = alerts
+        self._blind = ""
         self._on_entry = on_entry or (lambda _entry, _record: None)
         self._on_idle = on_idle or (lambda _record: None)
         self._evidence = Evidence(plan=plan, gates=gates, source_for=source_for, log=lambda: store.log(self.record.id))
@@ -136,8 +141,19 @@ class Controller:
                     {"actual": dict(endpoint.split)},
                 )
         request = self._store.next_request(record.handled)
-        seen = Seen(now=self._clock.now(), endpoint=endpoint, request=request)
+        seen = Seen(now=self._clock.now(), endpoint=endpoint, request=request, alarm=self._alarm())
         return seen, endpoint.etag if endpoint else ""
+
+    def _alarm(self) -> Alarm | None:
+        """What incidents lead to, where an alert means anything; that they cannot be read is told once."""
+        if self._alerts is None or not can(self.record.phase, Event.ALERT_FIRED):
+            return None
+        alarm = self._alerts.look(self.record)
+        blind = alarm.reason if alarm is not None and alarm.action == "blind" else ""
+        if blind and not self._blind:
+            self._note("warning", blind)
+        self._blind = blind
+        return alarm
 
     def _sleep_until(self, until: float) -> None:
         """Nap, so that the lease stays ours and a request is answered within about a second."""
@@ -200,13 +216,20 @@ class Controller:
                 pass
 
     def _move(self, move: Move) -> None:
+        if self._alerts is not None and advance(self.record.phase, move.event) is Phase.DONE:
+            # Before the end is committed: a controller killed in between finds them again.
+            left = self._alerts.clear(self.record)
+            if left:
+                self._note("warning", left)
         before, now = self.record, self._clock.now()
         record = before.moved(move.event, now=now, reason=move.reason, ending=move.ending, step=move.step)
         if move.split is not None:
             record = replace(record, split=dict(move.split))
         if move.request is not None:
             record = replace(record, handled=move.request.id)
-        data = {"from": before.phase, "event": move.event, "to": record.phase, "step": record.step}
+        data: dict[str, Any] = {"from": before.phase, "event": move.event, "to": record.phase, "step": record.step}
+        if move.request is not None:
+            data["request"] = move.request.to_json()
         if move.split is not None:
             data["split"] = dict(move.split)
         if record.over:
@@ -223,6 +246,9 @@ class Controller:
             model = self._target.find_model()
             found = inspect(self._plan, endpoint=observed, model=model, canary=self.record.canary)
             warning = self._metrics_missing(endpoint, found.stable.id) if endpoint and found.stable else ""
+            if self._alerts is not None and endpoint and found.stable and found.move.event is Event.READY:
+                # Nothing proves that they can be deployed but deploying them, and no traffic has moved yet.
+                self._alerts.prepare(self.record, endpoint)
         except (CloudError, RolloutError) as error:
             if isinstance(error, CloudError) and may_pass(error):
                 raise
@@ -237,6 +263,9 @@ class Controller:
             split=dict(observed.split) if observed else {},
             actual=dict(observed.split) if observed else {},
         )
+        if warning and self._plan.on_missing_metrics == "refuse" and self._plan.gated:
+            self._move(Move(Event.REFUSED, f"{warning} (rollout.on_missing_metrics is refuse)", Ending.FAILED))
+            return
         if warning:
             self._note("warning", warning)
         self._move(found.move)

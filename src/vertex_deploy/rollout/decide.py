@@ -13,12 +13,13 @@ from vertex_deploy.rollout import operations as ops
 from vertex_deploy.rollout.actions import Action, Drop, Inspect, Measure, Move, SetSplit, Wait
 from vertex_deploy.rollout.judge.verdict import Outcome, Verdict
 from vertex_deploy.rollout.machine import Ending, Event, Phase, can
-from vertex_deploy.rollout.requests import EVENTS, Request, Verb, possible
+from vertex_deploy.rollout.requests import EVENTS, Request, Verb, event_of, lacks_approval, leads_to, possible
 from vertex_deploy.spec.units import format_duration
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from vertex_deploy.rollout.alerting import Alarm
     from vertex_deploy.rollout.plan import Plan
     from vertex_deploy.rollout.record import Record
     from vertex_deploy.targets.types import Observation
@@ -32,11 +33,13 @@ class Seen:
         now: seconds since the epoch.
         endpoint: the endpoint as read back, None if it is gone or not known yet.
         request: the oldest request that was not acted on.
+        alarm: what open incidents lead to.
     """
 
     now: float
     endpoint: Observation | None = None
     request: Request | None = None
+    alarm: Alarm | None = None
 
 
 def decide(record: Record, plan: Plan, seen: Seen) -> Action:
@@ -61,15 +64,27 @@ def _answer(record: Record, plan: Plan, request: Request) -> Action | None:
         return Drop(request, f"{request.verb} by {request.who} has no meaning while {record.phase}")
     if ops.unresolved(record):
         return None
-    event, ending = EVENTS[request.verb]
-    step = None
-    if request.verb is Verb.PROMOTE:
-        step = min(record.step + 1, plan.last)
-    elif request.verb is Verb.PROMOTE_FULL:
-        step = plan.last
-    elif request.verb is Verb.RESUME:
-        step = max(record.step, 0)
-    return Move(event, f"{request.verb} by {request.who}", ending, step=step, request=request)
+    if missing := lacks_approval(request.verb, record.step, plan, request.approver):
+        return Drop(request, f"{request.verb} by {request.who} was refused: {missing}")
+    event, why = event_of(request.verb, record.phase), f"{request.verb} by {request.who}"
+    if request.approver:
+        why += f", approved by {request.approver}"
+    if request.verb is Verb.RESUME and record.step < 0 and plan.approvals[0]:
+        return Move(Event.NEEDS_APPROVAL, f"{why}; {_asks(plan, 0)}", request=request)
+    ending, step = EVENTS[request.verb][1], leads_to(request.verb, record.step, plan)
+    return Move(event, why, ending, step=step, request=request)
+
+
+def _asks(plan: Plan, step: int) -> str:
+    return f"the step to {plan.weights[step]}% waits for `rollout promote --approver NAME`"
+
+
+def _onward(record: Record, plan: Plan, why: str, event: Event = Event.PASSED) -> Move:
+    """To the next step, by way of somebody's approval if it needs one."""
+    step = record.step + 1
+    if plan.approvals[step]:
+        return Move(Event.NEEDS_APPROVAL, f"{why}; {_asks(plan, step)}")
+    return Move(event, why, step=step)
 
 
 def _preflight(record: Record, plan: Plan, seen: Seen) -> Action:
@@ -95,8 +110,8 @@ def _warming_up(record: Record, plan: Plan, seen: Seen) -> Action:  # noqa: PLR0
     if record.stable is None:
         return _alone(record, seen)
     if dict(seen.endpoint.split) != dict(record.split):
-        return _foreign(record, seen)
-    return Move(Event.WARM, f"{found.reference} is deployed and healthy, without traffic", step=0)
+        return _foreign(record, plan, seen)
+    return _onward(record, plan, f"{found.reference} is deployed and healthy, without traffic", Event.WARM)
 
 
 def _alone(record: Record, seen: Seen) -> Action:
@@ -120,7 +135,7 @@ def _shifting(record: Record, plan: Plan, seen: Seen) -> Action:
     actual = dict(seen.endpoint.split)
     if actual != desired:
         if actual != dict(record.split):
-            return _foreign(record, seen)
+            return _foreign(record, plan, seen)
         return SetSplit(desired)
     if record.step == plan.last:
         why = f"the new version has all traffic; stable stays warm for {format_duration(plan.keep_stable)}"
@@ -135,25 +150,40 @@ def _holding(record: Record, plan: Plan, seen: Seen) -> Action:  # noqa: PLR0911
         return watched
     end = record.entered + plan.holds[record.step]
     if seen.now < end:
-        due = record.measured + plan.poll if plan.gated else end
-        return Wait(min(end, due), f"holding {plan.weights[record.step]}%")
+        return Wait(_due(record, plan, seen, end), f"holding {plan.weights[record.step]}%")
     verdict = Verdict.from_json(dict(record.verdict)) if record.verdict else None
-    if not plan.gated:
-        return Move(Event.PASSED, "the hold is over; no gates are configured", step=record.step + 1)
+    blind = seen.alarm.reason if seen.alarm is not None and seen.alarm.action == "blind" else ""
+    if not plan.gated and not blind:
+        return _onward(record, plan, "the hold is over; no gates are configured")
     # The last points of the hold arrive after it; one poll short of its end is as good as its end.
     if record.measured_until < end - plan.poll and seen.now < end + plan.settle:
         return Wait(min(end + plan.settle, seen.now + plan.poll), "waiting for the last metrics of the hold")
     outcome = verdict.if_hold_ended if verdict else Outcome.INSUFFICIENT
     why = verdict.explanation if verdict else "nothing was measured"
+    if blind and outcome is not Outcome.FAIL:
+        outcome, why = Outcome.INSUFFICIENT, blind
     if outcome is Outcome.PASS:
-        return Move(Event.PASSED, why, step=record.step + 1)
+        return _onward(record, plan, why)
     if outcome is Outcome.FAIL:
         return _failed(plan, why)
     if plan.on_inconclusive == "proceed":
-        return Move(Event.PASSED, f"inconclusive, and on_inconclusive is proceed: {why}", step=record.step + 1)
+        return _onward(record, plan, f"inconclusive, and on_inconclusive is proceed: {why}")
     if plan.on_inconclusive == "rollback":
         return Move(Event.INCONCLUSIVE, f"inconclusive: {why}", Ending.ROLLED_BACK)
     return Move(Event.PAUSE, f"inconclusive: {why}")
+
+
+def _awaiting_approval(record: Record, plan: Plan, seen: Seen) -> Action:
+    assert seen.endpoint is not None  # noqa: S101 - decide() has ended the rollout otherwise
+    if record.step >= 0:
+        watched = _watch(record, plan, seen)
+        return watched or Wait(record.measured + plan.poll if plan.gated else seen.now + plan.poll, record.reason)
+    # Before the first step there is nothing to measure yet.
+    if seen.endpoint.find(record.canary) is None:
+        return _gone(record)
+    if dict(seen.endpoint.split) != dict(record.split):
+        return _foreign(record, plan, seen)
+    return Wait(seen.now + plan.poll, record.reason)
 
 
 def _keeping_stable(record: Record, plan: Plan, seen: Seen) -> Action:
@@ -165,24 +195,39 @@ def _keeping_stable(record: Record, plan: Plan, seen: Seen) -> Action:
         return watched
     end = record.entered + plan.keep_stable
     if seen.now < end:
-        due = record.measured + plan.poll if plan.gated else end
-        return Wait(min(end, due), "keeping stable warm")
+        return Wait(_due(record, plan, seen, end), "keeping stable warm")
     return Move(Event.KEPT, "promoted; stable is no longer kept", Ending.PROMOTED)
 
 
 def _watch(record: Record, plan: Plan, seen: Seen) -> Action | None:
-    """What holding and keeping stable have in common: the canary, the split, fresh metrics, a failing gate."""
+    """What holding and keeping stable have in common: the canary, the split, alerts, fresh metrics, a failing gate."""
     assert seen.endpoint is not None  # noqa: S101 - decide() has ended the rollout otherwise
     if seen.endpoint.find(record.canary) is None:
         return _gone(record)
     if dict(seen.endpoint.split) != dict(record.split):
-        return _foreign(record, seen)
+        return _foreign(record, plan, seen)
+    if seen.alarm is not None and seen.alarm.action != "blind":
+        return _alarmed(plan, seen.alarm)
     if plan.gated and seen.now >= record.measured + plan.poll:
         return Measure()
     verdict = Verdict.from_json(dict(record.verdict)) if record.verdict else None
     if verdict is not None and verdict.outcome is Outcome.FAIL:
         return _failed(plan, verdict.explanation)
     return None
+
+
+def _due(record: Record, plan: Plan, seen: Seen, end: float) -> float:
+    """When to look again: at the next poll if there is anything to read, else at the end."""
+    if plan.gated:
+        return min(end, record.measured + plan.poll)
+    return min(end, seen.now + plan.poll) if plan.alerted else end
+
+
+def _alarmed(plan: Plan, alarm: Alarm) -> Move:
+    if alarm.action == "pause" or plan.on_failure == "pause":
+        also = "" if alarm.action == "pause" else ", and on_failure is pause"
+        return Move(Event.PAUSE, f"{alarm.reason}{also}")
+    return Move(Event.ALERT_FIRED, alarm.reason, Ending.ROLLED_BACK)
 
 
 def _failed(plan: Plan, why: str) -> Move:
@@ -197,13 +242,28 @@ def _gone(record: Record) -> Move:
     )
 
 
-def _foreign(record: Record, seen: Seen) -> Move:
+def _foreign(record: Record, plan: Plan, seen: Seen) -> Move:
     assert seen.endpoint is not None  # noqa: S101 - callers have looked at its split
-    return Move(
-        Event.PAUSE,
-        f"somebody else changed the traffic split to {describe(seen.endpoint.split)} (expected "
-        f"{describe(record.split)}); set it back and `rollout resume`, or `rollout abort`",
-    )
+    split = dict(seen.endpoint.split)
+    what = f"somebody else changed the traffic split to {describe(split)} (expected {describe(record.split)})"
+    if plan.on_foreign_split == "adopt" and (step := _adopted(record, plan, split)) is not None:
+        why = f"{what}; adopted, and held anew for {format_duration(plan.holds[step])}"
+        return Move(Event.ADOPTED, why, step=step, split=split)
+    return Move(Event.PAUSE, f"{what}; set it back and `rollout resume`, or `rollout abort`")
+
+
+def _adopted(record: Record, plan: Plan, split: Mapping[str, int]) -> int | None:
+    """The step whose hold a foreign split gets, or None where going on from it would overrule what somebody meant.
+
+    That is so where another version has traffic, the canary has less than the first step gives it, or an approval was
+    passed by.
+    """
+    if not can(record.phase, Event.ADOPTED) or set(split) != {record.stable, record.canary}:
+        return None
+    reached = [i for i in range(plan.last) if plan.weights[i] <= split[record.canary]]
+    if not reached or plan.unapproved(record.step, reached[-1]) is not None:
+        return None
+    return reached[-1]
 
 
 def _paused(record: Record, plan: Plan, seen: Seen) -> Action:
@@ -245,6 +305,7 @@ _PHASES: Mapping[Phase, Callable[[Record, Plan, Seen], Action]] = {
     Phase.WARMING_UP: _warming_up,
     Phase.SHIFTING: _shifting,
     Phase.HOLDING: _holding,
+    Phase.AWAITING_APPROVAL: _awaiting_approval,
     Phase.PAUSED: _paused,
     Phase.KEEPING_STABLE: _keeping_stable,
     Phase.REMOVING_STABLE: lambda r, p, s: ops.removing_stable(r, p, s.now, s.endpoint),

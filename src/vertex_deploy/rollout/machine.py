@@ -25,6 +25,7 @@ class Phase(StrEnum):
     WARMING_UP = "warming_up"
     SHIFTING = "shifting"
     HOLDING = "holding"
+    AWAITING_APPROVAL = "awaiting_approval"
     PAUSED = "paused"
     KEEPING_STABLE = "keeping_stable"
     REMOVING_STABLE = "removing_stable"
@@ -50,7 +51,11 @@ class Event(StrEnum):
     SHIFTED = "shifted"
     PROMOTED = "promoted"
     PASSED = "passed"
+    NEEDS_APPROVAL = "needs_approval"
+    APPROVED = "approved"
+    ADOPTED = "adopted"
     GATE_FAILED = "gate_failed"
+    ALERT_FIRED = "alert_fired"
     INCONCLUSIVE = "inconclusive"
     SKIP = "skip"
     PAUSE = "pause"
@@ -99,6 +104,7 @@ SUMMARY: Mapping[Phase, str] = {
     Phase.WARMING_UP: "Checks that the deployed model is the one meant and that its replicas are available.",
     Phase.SHIFTING: "Sets the step's traffic split with one update.",
     Phase.HOLDING: "Measures both versions over the same minutes and judges the gates.",
+    Phase.AWAITING_APPROVAL: "Waits at its split for somebody's approval of the next step; gates still watch.",
     Phase.PAUSED: "Stands still and waits for resume, promote, rollback or abort.",
     Phase.KEEPING_STABLE: "The canary has all traffic; stable stays warm; absolute gates still watch.",
     Phase.REMOVING_STABLE: "Undeploys the old version, if it has no traffic.",
@@ -116,11 +122,12 @@ _STOPPABLE = (
     Phase.WARMING_UP,
     Phase.SHIFTING,
     Phase.HOLDING,
+    Phase.AWAITING_APPROVAL,
     Phase.PAUSED,
     Phase.KEEPING_STABLE,
 )
 _WITH_ENDPOINT = (*_STOPPABLE[2:], Phase.REMOVING_STABLE, Phase.ROLLING_BACK, Phase.REMOVING_CANARY)
-_WITH_TRAFFIC = (Phase.SHIFTING, Phase.HOLDING, Phase.KEEPING_STABLE)
+_WITH_TRAFFIC = (Phase.SHIFTING, Phase.HOLDING, Phase.AWAITING_APPROVAL, Phase.KEEPING_STABLE)
 
 TRANSITIONS: Mapping[tuple[Phase, Event], Phase] = {
     (Phase.PREFLIGHT, Event.READY): Phase.CREATING_ENDPOINT,
@@ -134,24 +141,33 @@ TRANSITIONS: Mapping[tuple[Phase, Event], Phase] = {
     (Phase.DEPLOYING, Event.DEPLOYED): Phase.WARMING_UP,
     (Phase.DEPLOYING, Event.DEPLOY_FAILED): Phase.REMOVING_CANARY,
     (Phase.WARMING_UP, Event.WARM): Phase.SHIFTING,
+    (Phase.WARMING_UP, Event.NEEDS_APPROVAL): Phase.AWAITING_APPROVAL,
     (Phase.WARMING_UP, Event.SERVES_ALONE): Phase.DONE,
     (Phase.WARMING_UP, Event.DEPLOY_FAILED): Phase.REMOVING_CANARY,
     (Phase.WARMING_UP, Event.PAUSE): Phase.PAUSED,
     (Phase.SHIFTING, Event.SHIFTED): Phase.HOLDING,
     (Phase.SHIFTING, Event.PROMOTED): Phase.KEEPING_STABLE,
+    (Phase.SHIFTING, Event.ADOPTED): Phase.HOLDING,
     (Phase.HOLDING, Event.PASSED): Phase.SHIFTING,
     (Phase.HOLDING, Event.SKIP): Phase.SHIFTING,
+    (Phase.HOLDING, Event.NEEDS_APPROVAL): Phase.AWAITING_APPROVAL,
+    (Phase.HOLDING, Event.ADOPTED): Phase.HOLDING,
     (Phase.HOLDING, Event.INCONCLUSIVE): Phase.ROLLING_BACK,
     (Phase.HOLDING, Event.GATE_FAILED): Phase.ROLLING_BACK,
+    (Phase.AWAITING_APPROVAL, Event.APPROVED): Phase.SHIFTING,
+    (Phase.AWAITING_APPROVAL, Event.ADOPTED): Phase.HOLDING,
+    (Phase.AWAITING_APPROVAL, Event.GATE_FAILED): Phase.ROLLING_BACK,
     (Phase.KEEPING_STABLE, Event.GATE_FAILED): Phase.ROLLING_BACK,
     (Phase.KEEPING_STABLE, Event.KEPT): Phase.REMOVING_STABLE,
     (Phase.REMOVING_STABLE, Event.STABLE_REMOVED): Phase.DONE,
     (Phase.PAUSED, Event.RESUME): Phase.SHIFTING,
     (Phase.PAUSED, Event.SKIP): Phase.SHIFTING,
+    (Phase.PAUSED, Event.NEEDS_APPROVAL): Phase.AWAITING_APPROVAL,
     (Phase.ROLLING_BACK, Event.RESTORED): Phase.REMOVING_CANARY,
     (Phase.ROLLING_BACK, Event.STABLE_GONE): Phase.DONE,
     (Phase.REMOVING_CANARY, Event.CANARY_REMOVED): Phase.DONE,
     **{(phase, Event.PAUSE): Phase.PAUSED for phase in _WITH_TRAFFIC},
+    **{(phase, Event.ALERT_FIRED): Phase.ROLLING_BACK for phase in _WITH_TRAFFIC if phase is not Phase.SHIFTING},
     **{(phase, Event.CANARY_GONE): Phase.ROLLING_BACK for phase in (*_WITH_TRAFFIC, Phase.PAUSED)},
     **{(phase, Event.ABORT): Phase.ROLLING_BACK for phase in _STOPPABLE},
     **{(phase, Event.ROLL_BACK): Phase.ROLLING_BACK for phase in _STOPPABLE},

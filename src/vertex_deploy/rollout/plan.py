@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from vertex_deploy.rollout.alerting import watching
+
 if TYPE_CHECKING:
     from vertex_deploy.rollout.record import Record
     from vertex_deploy.spec.models import Spec
@@ -23,11 +25,15 @@ class Plan:
         gated: there are gates; without any, holds only take time.
         on_failure: rollback or pause.
         on_inconclusive: pause, rollback or proceed.
+        on_foreign_split: stop or adopt.
+        on_missing_metrics: warn or refuse.
+        approvals: whether each step waits for somebody's approval.
         keep_stable: how long stable stays warm after promotion.
         timeout: how long an operation may take.
         poll: how often metrics are read.
         settle: how long the end of a hold waits for the last points.
         access: how the endpoint is reached.
+        alerted: alert policies can end it, so incidents are read at every poll.
     """
 
     weights: tuple[int, ...]
@@ -35,11 +41,15 @@ class Plan:
     gated: bool
     on_failure: str
     on_inconclusive: str
+    on_foreign_split: str
+    on_missing_metrics: str
+    approvals: tuple[bool, ...]
     keep_stable: float
     timeout: float
     poll: float
     settle: float
     access: str
+    alerted: bool = False
 
     @property
     def last(self) -> int:
@@ -50,6 +60,10 @@ class Plan:
         """The traffic split of a step, without zero entries."""
         weight = self.weights[step]
         return {key: value for key, value in ((stable, 100 - weight), (canary, weight)) if value}
+
+    def unapproved(self, step: int, until: int) -> int | None:
+        """The first step after ``step``, up to and with ``until``, that waits for an approval."""
+        return next((i for i in range(step + 1, until + 1) if self.approvals[i]), None)
 
 
 def plan_of(spec: Spec, *, lag: float = 180.0) -> Plan:
@@ -68,11 +82,15 @@ def plan_of(spec: Spec, *, lag: float = 180.0) -> Plan:
         gated=bool(rollout.gates),
         on_failure=rollout.on_failure,
         on_inconclusive=rollout.on_inconclusive,
+        on_foreign_split=rollout.on_foreign_split,
+        on_missing_metrics=rollout.on_missing_metrics,
+        approvals=tuple(step.approval for step in rollout.steps),
         keep_stable=rollout.keep_stable,
         timeout=rollout.deploy_timeout,
         poll=rollout.poll or min(LONGEST_POLL, max(SHORTEST_POLL, shortest / 20)),
         settle=min(lag, max(holds, default=0.0)),
         access=spec.target.endpoint.access,
+        alerted=watching(spec),
     )
 
 

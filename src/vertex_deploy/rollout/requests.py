@@ -6,12 +6,12 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from vertex_deploy.rollout.machine import Ending, Event, can
+from vertex_deploy.rollout.machine import Ending, Event, Phase, can
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from vertex_deploy.rollout.machine import Phase
+    from vertex_deploy.rollout.plan import Plan
 
 
 class Verb(StrEnum):
@@ -45,12 +45,15 @@ class Request:
         verb: what.
         who: user@host, recorded in the history.
         at: seconds since the epoch.
+        approver: who approves the step, as given; recorded with ``who``. Nothing proves a name: who may write to the
+            store decides who may approve.
     """
 
     id: str
     verb: Verb
     who: str
     at: float
+    approver: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """A value that ``json.dumps`` takes."""
@@ -59,9 +62,36 @@ class Request:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Request:
         """What ``to_json`` wrote."""
-        return cls(id=data["id"], verb=Verb(data["verb"]), who=data["who"], at=data["at"])
+        verb, approver = Verb(data["verb"]), data.get("approver", "")
+        return cls(id=data["id"], verb=verb, who=data["who"], at=data["at"], approver=approver)
 
 
 def possible(verb: Verb, phase: Phase) -> bool:
     """Whether the request means anything in this phase."""
-    return can(phase, EVENTS[verb][0])
+    return can(phase, event_of(verb, phase))
+
+
+def event_of(verb: Verb, phase: Phase) -> Event:
+    """What the request is in this phase: to promote what waits for an approval is to approve it."""
+    event = EVENTS[verb][0]
+    return Event.APPROVED if event is Event.SKIP and phase is Phase.AWAITING_APPROVAL else event
+
+
+def leads_to(verb: Verb, step: int, plan: Plan) -> int | None:
+    """The step that a request leads to from step ``step``; None where it names none."""
+    if verb is Verb.PROMOTE:
+        return min(step + 1, plan.last)
+    if verb is Verb.PROMOTE_FULL:
+        return plan.last
+    return max(step, 0) if verb is Verb.RESUME else None
+
+
+def lacks_approval(verb: Verb, step: int, plan: Plan, approver: str) -> str:
+    """What is missing for a request to go past a step that waits for an approval, or ""."""
+    until = leads_to(verb, step, plan)
+    if approver or verb is Verb.RESUME or until is None:
+        return ""
+    waiting = plan.unapproved(step, until)
+    if waiting is None:
+        return ""
+    return f"the step to {plan.weights[waiting]}% needs an approval; use `rollout promote --approver NAME`"

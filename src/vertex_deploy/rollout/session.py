@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 from vertex_deploy.errors import RolloutError
 from vertex_deploy.rollout.engine import begin, controller_for, whoami
 from vertex_deploy.rollout.machine import Phase
+from vertex_deploy.rollout.plan import plan_of, spec_of
 from vertex_deploy.rollout.report import write_report
-from vertex_deploy.rollout.requests import possible
+from vertex_deploy.rollout.requests import lacks_approval, possible
 from vertex_deploy.rollout.store import this_process
 
 if TYPE_CHECKING:
@@ -93,17 +94,25 @@ def under_way(store: RolloutStore) -> Record:
     return record
 
 
-def ask(store: RolloutStore, verb: Verb, *, clock: Clock) -> bool:
+def ask(store: RolloutStore, verb: Verb, *, clock: Clock, approver: str = "") -> bool:
     """Leave a request; whether a controller is at work that will answer it.
 
+    Args:
+        store: of the rollout.
+        verb: what is asked.
+        clock: time.
+        approver: who approves the step that it leads to.
+
     Raises:
-        RolloutError: no rollout is under way, or the request means nothing where it is.
+        RolloutError: no rollout is under way, the request means nothing where it is, or an approval is missing.
     """
     record = under_way(store)
     if not possible(verb, record.phase):
         raise RolloutError(f"rollout {record.id} is {record.phase}: {verb} has no meaning there; see `rollout status`")
+    if missing := lacks_approval(verb, record.step, plan_of(spec_of(record)), approver):
+        raise RolloutError(f"rollout {record.id}: {missing}")
     now = clock.now()
-    store.ask(verb, who=whoami(), now=now)
+    store.ask(verb, who=whoami(), now=now, approver=approver)
     return store.holder(now) is not None
 
 

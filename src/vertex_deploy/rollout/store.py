@@ -261,9 +261,10 @@ class RolloutStore:
 
     # -- requests ----------------------------------------------------------------------------------------------------
 
-    def ask(self, verb: Verb, *, who: str, now: float) -> Request:
+    def ask(self, verb: Verb, *, who: str, now: float, approver: str = "") -> Request:
         """Leave a request for whoever controls the rollout."""
-        request = Request(id=f"{int(now * 1000):015d}-{secrets.token_hex(3)}", verb=verb, who=who, at=now)
+        unique = f"{int(now * 1000):015d}-{secrets.token_hex(3)}"
+        request = Request(id=unique, verb=verb, who=who, at=now, approver=approver)
         self._blobs.write(f"requests/{request.id}.json", json.dumps(request.to_json()).encode(), generation="")
         return request
 

@@ -99,7 +99,8 @@ def exit_code(record: Record) -> ExitCode:
     """What a controller that stops at this record exits with."""
     if record.over and record.ending is not None:
         return record.ending.exit_code
-    return ExitCode.INCONCLUSIVE if record.phase is Phase.PAUSED else ExitCode.OK
+    waits = record.phase in {Phase.PAUSED, Phase.AWAITING_APPROVAL}
+    return ExitCode.INCONCLUSIVE if waits else ExitCode.OK
 
 
 def view_of(record: Record, plan: Plan, *, now: float, holder: Lease | None = None) -> View:

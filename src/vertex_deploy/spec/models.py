@@ -157,10 +157,10 @@ class Rollout(SpecModel):
     on_inconclusive: Literal["pause", "rollback", "proceed"] = "pause"
     """When a hold ends without enough evidence."""
     on_foreign_split: Literal["stop", "adopt"] = "stop"
-    """When somebody else moves traffic between the two versions: pause, or hold anew at that split and go on from there.
-    Anything else that somebody does to the split pauses."""
+    """When somebody else moves traffic between the two versions: pause, or hold anew at that split and go on from
+    there. Anything else that somebody does to the split pauses."""
     on_missing_metrics: Literal["warn", "refuse"] = "warn"
-    """When stable has no metrics of the last hour: start, knowing that gates cannot pass before requests come, or not."""
+    """When stable has no metrics of the last hour: warn that gates cannot pass until requests come, or do not start."""
     keep_stable: Duration = 86400.0
     """How long the old version stays deployed and warm after promotion."""
     deploy_timeout: Duration = 3600.0

@@ -31,6 +31,7 @@ class MemoryTarget:
         split: id -> percent.
         polls: how many calls an operation outlasts before it is done.
         errors: kind of operation -> the error it ends with.
+        stuck: kinds of operation that never end.
         hook: called with (method, "before" or "after") around every call; raises to stand for a fault or a crash.
         versions: release -> version of the model.
         release: the release that this target uploads.
@@ -41,6 +42,7 @@ class MemoryTarget:
     split: dict[str, int] = field(default_factory=dict)
     polls: int = 1
     errors: dict[str, str] = field(default_factory=dict)
+    stuck: set[str] = field(default_factory=set)
     hook: Callable[[str, str], None] = _free
     versions: list[str] = field(default_factory=list)
     release: str = "r1"
@@ -141,6 +143,8 @@ class MemoryTarget:
     def _pass_time(self) -> None:
         """Operations go on whether or not anybody looks; every call is a moment."""
         for name, (kind, left, data) in list(self._operations.items()):
+            if kind in self.stuck:
+                continue
             if left > 0:
                 self._operations[name] = (kind, left - 1, data)
             elif not kind.startswith("done ") and kind not in self.errors:
