@@ -22,12 +22,13 @@ PROGRAMS = {"serving", "infra", "pipelines", "containers"}
 TOP = {*PROGRAMS, "vertex_deploy", "examples", "bench", "tests", "docs"}
 
 BOTTOM = {"errors", "spec", "__init__"}
-BELOW_CLI = BOTTOM | {"targets", "metrics", "gcp"}
+BELOW_CLI = BOTTOM | {"targets", "metrics", "gcp", "rest"}
 LIBRARY: dict[str, set[str]] = {
     "errors": set(),
     "spec": {"errors", "__init__"},
     "gcp": BOTTOM,
-    "metrics": BOTTOM | {"gcp"},
+    "rest": BOTTOM | {"gcp"},
+    "metrics": BOTTOM | {"gcp", "rest"},
     "release": BOTTOM,
     "targets": BOTTOM | {"gcp", "release"},
     "rollout": BELOW_CLI | {"release"},
@@ -47,8 +48,8 @@ OTHERS: dict[str, set[str]] = {
     "infra": {"vertex_deploy.spec", "vertex_deploy.errors", "vertex_deploy.gcp"},
     "pipelines": {"vertex_deploy.spec", "vertex_deploy.errors"},
 }
-"""Top-level folder -> what of the project it may import, beside itself. The rest (tests, examples) may import all. infra
-has a provider that calls Vertex AI itself, through the same clients (ADR 20)."""
+"""Top-level folder -> what of the project it may import, beside itself. The rest (tests, examples) may import all.
+infra has a provider that calls Vertex AI itself, through the same clients (ADR 20)."""
 
 
 def imports(source: str, module: str, *, package: bool) -> Iterator[str]:

@@ -1,16 +1,17 @@
 """Google's clients, made in one place: addresses, credentials, retries, and errors turned into one line.
 
-Everything speaks gRPC. Where a client goes is decided by two variables, so that a rehearsal and production run the same
-code:
+Everything speaks gRPC, but for what Google serves over REST alone (``rest``). Where a client goes is decided by these
+variables, so that a rehearsal and production run the same code:
 
 - ``VERTEX_DEPLOY_AIPLATFORM_ENDPOINT`` (default ``REGION-aiplatform.googleapis.com``)
 - ``VERTEX_DEPLOY_MONITORING_ENDPOINT`` (default ``monitoring.googleapis.com``)
+- ``VERTEX_DEPLOY_MONITORING_REST_ENDPOINT`` (default: the same host), where incidents are read
 
 ``host[:port]`` means TLS with the application default credentials. ``http://host:port`` means plaintext without any
 credentials and is refused unless the host is loopback: a token never leaves in clear. ``STORAGE_EMULATOR_HOST`` is
 honoured by google-cloud-storage itself.
 
-Left out: choosing credentials (that is google.auth's), REST transports, waiting for operations (``rollout.driver``).
+Left out: choosing credentials (that is google.auth's), waiting for operations (``rollout.driver``).
 """
 
 from __future__ import annotations
@@ -29,12 +30,14 @@ if TYPE_CHECKING:
 
 AIPLATFORM_VARIABLE = "VERTEX_DEPLOY_AIPLATFORM_ENDPOINT"
 MONITORING_VARIABLE = "VERTEX_DEPLOY_MONITORING_ENDPOINT"
+MONITORING_REST_VARIABLE = "VERTEX_DEPLOY_MONITORING_REST_ENDPOINT"
 
 # Codes after which the same call may succeed (https://google.aip.dev/194, and 429 as quotas refill).
 TRANSIENT = frozenset({"UNAVAILABLE", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED"})
 
 FIXES = {
-    "PERMISSION_DENIED": "grant the caller roles/aiplatform.user and roles/monitoring.viewer on the project",
+    "PERMISSION_DENIED": "grant the caller roles/aiplatform.user, roles/monitoring.viewer and, for alert policies, "
+    "roles/monitoring.alertPolicyEditor on the project",
     "UNAUTHENTICATED": "run `gcloud auth application-default login`, or give the job a service account",
     "NOT_FOUND": "check gcp.project and gcp.region in deploy.yaml, and that nobody deleted it",
     "INVALID_ARGUMENT": "correct what the message names in deploy.yaml",
@@ -128,6 +131,13 @@ def metric_client() -> Any:
     from google.cloud.monitoring_v3 import MetricServiceClient  # noqa: PLC0415 - heavy: only when a call is made
 
     return _client(MetricServiceClient, monitoring_address())
+
+
+def alert_policy_client() -> Any:
+    """A ``monitoring_v3.AlertPolicyServiceClient``."""
+    from google.cloud.monitoring_v3 import AlertPolicyServiceClient  # noqa: PLC0415 - heavy: only when a call is made
+
+    return _client(AlertPolicyServiceClient, monitoring_address())
 
 
 def _client(kind: Any, address: Address) -> Any:

@@ -26,6 +26,7 @@ def variables(running: Running) -> dict[str, str]:
         "STORAGE_EMULATOR_HOST": running.rest,
         "VERTEX_DEPLOY_AIPLATFORM_ENDPOINT": running.grpc,
         "VERTEX_DEPLOY_MONITORING_ENDPOINT": running.grpc,
+        "VERTEX_DEPLOY_MONITORING_REST_ENDPOINT": running.rest,
         "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH": running.roots,
         "REQUESTS_CA_BUNDLE": running.roots,
     }
