@@ -1,22 +1,22 @@
 """The report of a rollout: one HTML file that needs nothing else, and the same data as JSON.
 
-``report_data`` gathers, ``render_report`` draws, ``write_report`` keeps both beside the rollout's record. Every value
-that came from outside (names, reasons, errors) is escaped. Left out: comparing several rollouts.
+``report_data`` gathers, ``report_page.render_report`` draws, ``write_report`` keeps both beside the rollout's record.
+Left out: comparing several rollouts.
 """
 
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
-from html import escape
+from dataclasses import asdict
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from vertex_deploy.metrics import codec
-from vertex_deploy.rollout.charts import Line, Mark, chart
+from vertex_deploy.rollout.bands import Count, rates
 from vertex_deploy.rollout.judge.histograms import quantile
 from vertex_deploy.rollout.plan import plan_of, spec_of
-from vertex_deploy.rollout.report_style import STYLE
-from vertex_deploy.rollout.view import ICONS, quantity, view_of
+from vertex_deploy.rollout.report_page import RATES, VERSIONS, render_report
+from vertex_deploy.rollout.view import view_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -24,16 +24,26 @@ if TYPE_CHECKING:
     from vertex_deploy.metrics.types import VersionSample
     from vertex_deploy.rollout.record import LogEntry, Record
     from vertex_deploy.rollout.store import RolloutStore
+    from vertex_deploy.spec.gates import Gate
 
-VERSIONS = ("stable", "canary")
-_PERCENTILES = ((0.5, "p50"), (0.95, "p95"), (0.99, "p99"))
+__all__ = ["render_report", "report_data", "write_report"]
+
+_PERCENTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
+# The part of a reading that is plotted; its sentence is kept only where an outcome changed.
+_PLOTTED = ("value", "threshold", "stable", "samples", "stable_samples", "evidence", "outcome")
 
 
 def report_data(store: RolloutStore, record: Record) -> dict[str, Any]:
     """All that the report shows, as JSON values; times are seconds since ``started``, unless named ``at``."""
     log = store.log(record.id)
     now = record.ended or max((entry.at for entry in log), default=record.started)
-    view = view_of(record, plan_of(spec_of(record)), now=now)
+    spec = spec_of(record)
+    view = view_of(record, plan_of(spec), now=now)
+    percentiles = _percentiles(spec.rollout.gates)
+    intervals = [
+        _measured(entry, item, record, percentiles) for entry in log for item in entry.data.get("intervals", ())
+    ]
+    looks = _looks(log, record)
     return {
         "rollout": view.to_json(),
         "started": record.started,
@@ -48,8 +58,11 @@ def report_data(store: RolloutStore, record: Record) -> dict[str, Any]:
         "ids": {"stable": record.stable, "canary": record.canary},
         "models": {"stable": record.stable_model, "canary": record.model},
         "split": _splits(log, record),
-        "intervals": [_measured(entry, item, record) for entry in log for item in entry.data.get("intervals", ())],
-        "verdicts": _verdicts(log, record),
+        "intervals": intervals,
+        "rates": {name: _banded(intervals, bad, now - record.started) for name, (_, bad) in RATES.items()},
+        "checks": _checks(looks),
+        "verdicts": list({look["step"]: look for look in looks}.values()),
+        "changes": _changes(looks),
         "log": [{**entry.to_json(), "data": _without_intervals(entry.data)} for entry in log],
     }
 
@@ -61,39 +74,10 @@ def write_report(store: RolloutStore, record: Record) -> str:
     return store.attach(record.id, "report.html", render_report(data).encode())
 
 
-def render_report(data: Mapping[str, Any]) -> str:
-    """The HTML of ``report_data``. Pure."""
-    rollout = data["rollout"]
-    state = rollout["ending"] or rollout["phase"]
-    facts = [
-        ("Reason", rollout["reason"]),
-        ("Endpoint", data["endpoint"] or "none"),
-        ("New version", f"{data['models']['canary'] or 'not uploaded'} as {data['ids']['canary']}"),
-        (
-            "Stable version",
-            f"{data['models']['stable']} as {data['ids']['stable']}" if data["ids"]["stable"] else "none",
-        ),
-        ("Image", data["release"]["image"]),
-        ("Artifact", data["release"]["artifact"] or "none"),
-        ("Commit", data["release"]["commit"] or "not known"),
-        ("Started", rollout["started"]),
-        ("Ended", rollout["ended"] or "not yet"),
-    ]
-    table = "".join(f"<tr><th>{escape(name)}</th><td>{escape(str(value))}</td></tr>" for name, value in facts)
-    return (
-        "<!doctype html>\n"
-        '<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
-        '<meta name="color-scheme" content="light dark">'
-        f"<title>Rollout {escape(rollout['id'])}</title><style>{STYLE}</style></head><body><main>"
-        f'<h1>{escape(rollout["name"])} <span class="badge {escape(state)}">'
-        f"{escape(state.replace('_', ' '))}</span></h1>"
-        f'<p class="id">{escape(rollout["id"])}</p><table class="facts">{table}</table>'
-        f"<h2>Traffic</h2>{_split_chart(data)}"
-        f"<h2>Errors and latency</h2>{_rate_charts(data)}{_latency_chart(data)}"
-        f"<h2>Verdicts</h2>{_verdict_tables(data['verdicts'])}"
-        f"<h2>Events</h2>{_events(data['log'])}"
-        "</main></body></html>\n"
-    )
+def _percentiles(gates: Sequence[Gate]) -> dict[str, float]:
+    """The usual ones, and those that gates are on."""
+    asked = {gate.metric.removeprefix("latency_"): gate.quantile for gate in gates if gate.quantile is not None}
+    return dict(sorted((_PERCENTILES | asked).items(), key=lambda item: item[1]))
 
 
 def _splits(log: Sequence[LogEntry], record: Record) -> list[dict[str, Any]]:
@@ -107,18 +91,20 @@ def _splits(log: Sequence[LogEntry], record: Record) -> list[dict[str, Any]]:
     return [{"seconds": 0.0, "split": start}, *found]
 
 
-def _measured(entry: LogEntry, item: Mapping[str, Any], record: Record) -> dict[str, Any]:
+def _measured(
+    entry: LogEntry, item: Mapping[str, Any], record: Record, percentiles: Mapping[str, float]
+) -> dict[str, Any]:
     interval = codec.from_json(item)
     return {
         "seconds": interval.end.timestamp() - record.started,
         "length": interval.seconds,
         "seq": entry.seq,
-        "stable": _numbers(interval.stable),
-        "canary": _numbers(interval.canary),
+        "stable": _numbers(interval.stable, percentiles),
+        "canary": _numbers(interval.canary, percentiles),
     }
 
 
-def _numbers(sample: VersionSample | None) -> dict[str, Any] | None:
+def _numbers(sample: VersionSample | None, percentiles: Mapping[str, float]) -> dict[str, Any] | None:
     if sample is None:
         return None
     shape = sample.latency_ms
@@ -128,120 +114,64 @@ def _numbers(sample: VersionSample | None) -> dict[str, Any] | None:
         "error_rate": sample.errors / sample.requests if sample.requests else None,
         "rejected": sample.rejected,
         "rejection_rate": sample.rejected / sample.requests if sample.requests else None,
-        "latency_ms": {name: quantile(shape, q) if shape else None for q, name in _PERCENTILES},
+        "latency_ms": {name: quantile(shape, q) if shape else None for name, q in percentiles.items()},
     }
 
 
-def _verdicts(log: Sequence[LogEntry], record: Record) -> list[dict[str, Any]]:
-    """The last verdict of each step: what it was decided on."""
-    last: dict[str, dict[str, Any]] = {}
-    for entry in log:
-        if "verdict" in entry.data:
-            verdict = entry.data["verdict"]
-            last[verdict["step"]] = {"seconds": entry.at - record.started, **verdict}
-    return list(last.values())
+def _banded(intervals: Sequence[Mapping[str, Any]], bad: str, span: float) -> dict[str, list[dict[str, Any]]]:
+    """A rate of each version with its 95% band, over stretches that hold enough requests to say something."""
+    return {
+        version: [asdict(rate) for rate in rates(_counts(intervals, version, bad), span=span)] for version in VERSIONS
+    }
+
+
+def _counts(intervals: Sequence[Mapping[str, Any]], version: str, bad: str) -> list[Count]:
+    found = []
+    for item in sorted(intervals, key=lambda item: item["seconds"]):
+        sample = item[version]
+        # A counter that was reset: the judge takes it as not measured.
+        whole = sample is not None and 0 <= sample[bad] <= sample["requests"]
+        requests, spoiled = (sample["requests"], sample[bad]) if whole else (0, 0)
+        end = item["seconds"]
+        found.append(Count(start=end - item["length"], end=end, requests=requests, bad=spoiled))
+    return found
+
+
+def _looks(log: Sequence[LogEntry], record: Record) -> list[dict[str, Any]]:
+    """Every verdict, by time; the last look too, which has no entry if nothing new was measured."""
+    found = [(entry.at, entry.data["verdict"]) for entry in log if "verdict" in entry.data]
+    if record.verdict is not None and (not found or found[-1][1] != record.verdict):
+        found.append((record.measured, record.verdict))
+    return [{"seconds": at - record.started, **verdict} for at, verdict in found]
+
+
+def _checks(looks: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Each check of each gate with what it read at every look."""
+    found: dict[tuple[str, str, int], dict[str, Any]] = {}
+    for look in looks:
+        seen: dict[tuple[str, str], int] = {}
+        for reading in look["readings"]:
+            # Two gates may have one name: told apart by their order, which is the spec's.
+            name = (reading["gate"], reading["kind"])
+            seen[name] = seen.get(name, 0) + 1
+            check = found.setdefault(
+                (*name, seen[name]),
+                {key: reading[key] for key in ("gate", "metric", "kind", "unit", "dry_run", "critical")}
+                | {"evidence_needed": reading["evidence_needed"], "looks": []},
+            )
+            read = {key: reading[key] for key in _PLOTTED}
+            check["looks"].append({"seconds": look["seconds"], "step": look["step"], **read})
+    return list(found.values())
+
+
+def _changes(looks: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The looks at which the verdict or the outcome of a check became another, explained in full."""
+
+    def outcomes(look: Mapping[str, Any]) -> tuple[Any, ...]:
+        return (look["step"], look["outcome"], *(reading["outcome"] for reading in look["readings"]))
+
+    return [dict(next(same)) for _, same in groupby(looks, key=outcomes)]
 
 
 def _without_intervals(data: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in data.items() if key not in {"intervals", "verdict"}}
-
-
-def _marks(data: Mapping[str, Any]) -> list[Mark]:
-    names = {"shifted": "shift", "promoted": "100%", "gate_failed": "gate failed", "pause": "paused", "abort": "abort"}
-    return [
-        Mark(at=entry["at"] - data["started"], label=names[entry["data"]["event"]])
-        for entry in data["log"]
-        if entry["kind"] == "transition" and entry["data"].get("event") in names
-    ]
-
-
-def _split_chart(data: Mapping[str, Any]) -> str:
-    span, changes = data["seconds"], data["split"]
-    ids = {data["ids"][version]: version for version in VERSIONS if data["ids"][version]}
-    others = {key for change in changes for key in change["split"]} - set(ids)
-    lines = []
-    for key, label in [*ids.items(), *((key, f"other {key}") for key in sorted(others))]:
-        points: list[tuple[float, float | None]] = [(c["seconds"], float(c["split"].get(key, 0))) for c in changes]
-        points.append((span, points[-1][1]))
-        lines.append(Line(label=label, colour=label if label in VERSIONS else "other", points=points, steps=True))
-    return chart("Traffic split", lines, span=span, unit="%", top=100.0, marks=_marks(data))
-
-
-def _rate_charts(data: Mapping[str, Any]) -> str:
-    rates = (("Error rate (5xx)", "error_rate"), ("Rejection rate (4xx)", "rejection_rate"))
-    return "".join(_rate_chart(data, title, name) for title, name in rates)
-
-
-def _rate_chart(data: Mapping[str, Any], title: str, name: str) -> str:
-    lines = [
-        Line(
-            label=version,
-            colour=version,
-            points=[
-                (item["seconds"], item[version][name] * 100 if _has(item, version, name) else None)
-                for item in data["intervals"]
-            ],
-        )
-        for version in VERSIONS
-    ]
-    return chart(title, lines, span=data["seconds"], unit="%", marks=_marks(data))
-
-
-def _latency_chart(data: Mapping[str, Any]) -> str:
-    charts = []
-    for _, name in _PERCENTILES:
-        lines = [
-            Line(
-                label=version,
-                colour=version,
-                points=[
-                    (item["seconds"], item[version]["latency_ms"][name] if item[version] else None)
-                    for item in data["intervals"]
-                ],
-            )
-            for version in VERSIONS
-        ]
-        charts.append(chart(f"Latency {name}", lines, span=data["seconds"], unit=" ms", marks=_marks(data)))
-    return "".join(charts)
-
-
-def _has(item: Mapping[str, Any], version: str, name: str) -> bool:
-    return item[version] is not None and item[version][name] is not None
-
-
-def _verdict_tables(verdicts: Sequence[Mapping[str, Any]]) -> str:
-    if not verdicts:
-        return '<p class="none">No verdict: nothing was measured, or there are no gates.</p>'
-    columns = ("outcome", "gate", "canary", "limit", "stable", "requests", "evidence", "explanation")
-    heads = "".join(f"<th>{column}</th>" for column in columns)
-    found = []
-    for verdict in verdicts:
-        rows = "".join(
-            f'<tr class="{escape(r["outcome"])}"><td>{ICONS[r["outcome"]]} {escape(r["outcome"])}</td>'
-            f"<td>{escape(r['gate'])} <small>{escape(r['kind'])}</small></td>"
-            f"<td>{quantity(r['value'], r['unit'])}</td><td>{quantity(r['threshold'], r['unit'])}</td>"
-            f"<td>{quantity(r['stable'], r['unit'])}</td><td>{r['samples']}</td>"
-            f"<td>{r['evidence']:.3g} of {r['evidence_needed']:.3g}</td><td>{escape(r['explanation'])}</td></tr>"
-            for r in verdict["readings"]
-        )
-        title, why = f"{verdict['step'] or 'start'}: {verdict['outcome']}", verdict["explanation"]
-        found.append(
-            f'<h3>{escape(title)}</h3><p>{escape(why)}</p><div class="scroll"><table class="readings">'
-            f"<tr>{heads}</tr>{rows}</table></div>"
-        )
-    return "".join(found)
-
-
-def _events(log: Sequence[Mapping[str, Any]]) -> str:
-    rows = "".join(
-        f'<tr class="{escape(entry["kind"])}"><td>{_time(entry["at"])}</td><td>{escape(entry["kind"])}</td>'
-        f"<td>{escape(entry['text'])}</td></tr>"
-        for entry in log
-    )
-    return (
-        f'<div class="scroll"><table class="events"><tr><th>UTC</th><th>kind</th><th>what</th></tr>{rows}</table></div>'
-    )
-
-
-def _time(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%H:%M:%S")

@@ -18,7 +18,7 @@ th{text-align:left;color:var(--soft);font-weight:500}
 th,td{padding:4px 14px 4px 0;border-bottom:1px solid var(--rule);vertical-align:top}
 .facts td{overflow-wrap:anywhere}.facts th{width:130px}
 .readings td,.events td:first-child{font-variant-numeric:tabular-nums}
-.readings td:nth-child(-n+7),.events td:nth-child(-n+2){white-space:nowrap}
+.readings td:nth-child(-n+7),.changes td:nth-child(-n+2),.events td:nth-child(-n+2){white-space:nowrap}
 .scroll{overflow-x:auto}
 tr.pass td:first-child{color:var(--good)}tr.fail td:first-child,tr.warning td{color:var(--bad)}
 tr.continue td:first-child,tr.insufficient td:first-child{color:var(--wait)}tr.transition td{font-weight:600}
@@ -27,9 +27,13 @@ figure{margin:12px 0 20px}figcaption{display:flex;justify-content:space-between;
 .legend span:before{content:"";display:inline-block;width:18px;margin-right:6px;vertical-align:4px;
 border-top:3px solid var(--other)}
 .legend .stable:before{border-color:var(--stable)}.legend .canary:before{border-color:var(--canary)}
+.legend .dashed:before{border-top-style:dashed}
 svg{display:block;width:100%;height:auto}
 svg text{fill:var(--soft);font:11px system-ui,sans-serif}
 svg .grid{stroke:var(--rule)}svg .mark{stroke:var(--soft);stroke-dasharray:2 3}svg text.mark{stroke:none}
 svg path{fill:none;stroke:var(--other);stroke-width:2;stroke-linejoin:round;stroke-linecap:round}
 svg path.stable{stroke:var(--stable)}svg path.canary{stroke:var(--canary)}svg .dashed{stroke-dasharray:5 4}
+svg path.band{stroke:none;opacity:.2}svg path.band.stable{fill:var(--stable)}svg path.band.canary{fill:var(--canary)}
+svg line.level{stroke:var(--bad)}svg text.level{fill:var(--bad)}
+details{margin:6px 0 14px}summary{cursor:pointer;color:var(--soft);font-size:13px}
 """
