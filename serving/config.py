@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 from serving.errors import ConfigError
+from serving.export.address import parse_address
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -77,9 +78,14 @@ class Config:
         "SERVING_MAX_ARTIFACT_BYTES", 4096 * _MIB, 1, 1024 * 1024 * _MIB, help="largest artifact, bytes in all"
     )
     work_dir: str = _knob("SERVING_WORK_DIR", "", help="where artifacts are unpacked (default: the temporary folder)")
-    project_number: str = _knob("AIP_PROJECT_NUMBER", "", help="shown at /")
-    endpoint_id: str = _knob("AIP_ENDPOINT_ID", "", help="shown at /")
-    deployed_model_id: str = _knob("AIP_DEPLOYED_MODEL_ID", "", help="shown at /")
+    metrics_export: str = _knob("SERVING_METRICS_EXPORT", "", help="cloud: write to Cloud Monitoring; empty: do not")
+    metrics_period_s: float = _knob("SERVING_METRICS_PERIOD_S", 60.0, 5, 3600, help="between two points, s")
+    monitoring_endpoint: str = _knob(
+        "SERVING_MONITORING_ENDPOINT", "", help="host[:port], or http://127.0.0.1:PORT (default: Google's)"
+    )
+    project_number: str = _knob("AIP_PROJECT_NUMBER", "", help="shown at /; metrics go there")
+    endpoint_id: str = _knob("AIP_ENDPOINT_ID", "", help="shown at /; a label of metrics")
+    deployed_model_id: str = _knob("AIP_DEPLOYED_MODEL_ID", "", help="shown at /; a label of metrics")
     machine_type: str = _knob("AIP_MACHINE_TYPE", "", help="shown at /")
     accelerator_type: str = _knob("AIP_ACCELERATOR_TYPE", "", help="shown at /")
     framework: str = _knob("AIP_FRAMEWORK", "", help="shown at /")
@@ -127,6 +133,7 @@ def load(environ: Mapping[str, str]) -> Config:
         problems.append(f"AIP_MODE={values['mode']!r}: only PREDICTION is served")
     if not values.get("storage_uri"):
         problems.append("AIP_STORAGE_URI is empty: name the artifact's folder, gs://BUCKET/FOLDER or a path")
+    problems += _export_problems(values)
     config = Config(**values) if not problems else defaults
     if config.max_instances > config.queue:
         problems.append(
@@ -136,6 +143,25 @@ def load(environ: Mapping[str, str]) -> Config:
     if problems:
         raise ConfigError("; ".join(problems))
     return config
+
+
+def _export_problems(values: Mapping[str, Any]) -> list[str]:
+    """What keeps metrics from being written as asked for."""
+    export = values.get("metrics_export", "")
+    if not export:
+        return []
+    if export != "cloud":
+        return [f"SERVING_METRICS_EXPORT={export!r}: only cloud is known; leave it empty for none"]
+    problems = [
+        f"AIP_{name.upper()} is empty: SERVING_METRICS_EXPORT=cloud needs it to say whose metrics they are"
+        for name in ("project_number", "endpoint_id", "deployed_model_id")
+        if not values.get(name)
+    ]
+    try:
+        parse_address(values.get("monitoring_endpoint", ""))
+    except ConfigError as error:
+        problems.append(str(error))
+    return problems
 
 
 def unknown(environ: Mapping[str, str]) -> list[str]:

@@ -1,12 +1,23 @@
 """What the server counts, in Prometheus's text format.
 
-Names follow Prometheus's conventions: base units, ``_total`` for counters. Left out: pushing to Cloud Monitoring;
-the endpoint's own metrics (``prediction/online/...``) come from the endpoint, not from the container.
+Names follow Prometheus's conventions: base units, ``_total`` for counters. Durations that Cloud Monitoring gets are
+handed on to ``export``. Left out: the endpoint's own metrics (``prediction/online/...``) come from the endpoint, not
+from the container.
 """
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from serving.engines.base import Stage
+    from serving.export.exporter import Exporter
+
+_OK = 200
 
 _SECONDS = (
     0.002,
@@ -33,9 +44,14 @@ _INSTANCES = (1, 2, 4, 8, 16, 32, 64, 128)
 
 
 class Metrics:
-    """One server's metrics, in a registry of their own."""
+    """One server's metrics, in a registry of their own.
 
-    def __init__(self) -> None:
+    Args:
+        exporter: told of durations, where Cloud Monitoring gets them.
+    """
+
+    def __init__(self, exporter: Exporter | None = None) -> None:
+        self._exporter = exporter
         self.registry = CollectorRegistry()
         self._requests = Counter(
             "serving_requests",
@@ -69,6 +85,13 @@ class Metrics:
         self._seconds.observe(seconds)
         if predictions:
             self._predictions.inc(predictions)
+        if self._exporter is not None and code == _OK:
+            self._exporter.request(seconds)
+
+    def stages(self, seconds: Mapping[Stage, float]) -> None:
+        """A request spent so long in the stages that its engine measured."""
+        if self._exporter is not None:
+            self._exporter.stages(seconds)
 
     def batch(self, instances: int, seconds: float) -> None:
         """A batch ran."""

@@ -31,6 +31,7 @@ from serving.batching.batcher import Batcher
 from serving.batching.policy import BatchQueue
 from serving.engines.process import ProcessEngine
 from serving.errors import ConfigError, EngineError, ServingError
+from serving.export import cloud
 from serving.metrics import Metrics
 from serving.predict import Model, Predict
 from serving.state import Life, State
@@ -93,7 +94,8 @@ class Server(uvicorn.Server):
     def __init__(self, config: Config) -> None:
         self.settings = config
         self.life = Life()
-        self.metrics = Metrics()
+        self._exporter = cloud.exporter(config) if config.metrics_export else None
+        self.metrics = Metrics(self._exporter)
         self.predict = Predict(config, self.life, self.metrics)
         self.failure = ""
         self._engine: ProcessEngine | None = None
@@ -122,6 +124,8 @@ class Server(uvicorn.Server):
         """Listen, then begin to load."""
         await super().startup(sockets)
         self._loop = asyncio.get_running_loop()
+        if self._exporter is not None:
+            self._exporter.start()
         self._tasks.append(self._loop.create_task(self._load(), name="load"))
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
@@ -147,6 +151,8 @@ class Server(uvicorn.Server):
         if self._batcher is not None:
             await self._batcher.close()
         self.predict.close()
+        if self._exporter is not None:
+            await asyncio.to_thread(self._exporter.close)
 
     def close_engine(self) -> None:
         """End the engine's process; after the event loop, as a loading engine still holds a thread of it."""
@@ -270,10 +276,10 @@ def main() -> int:
         for line in configuration.unknown(os.environ):
             log.warning("%s", line)
         listener = bind(config)
+        server = Server(config)
     except ServingError as error:
         print(f"serving: {error}", file=sys.stderr)  # noqa: T201 - why a process exits goes to stderr
         return ConfigError.exit_code if isinstance(error, ConfigError) else 1
-    server = Server(config)
     log.info("listening on %s:%d", *listener.getsockname()[:2])
     try:
         server.run(sockets=[listener])

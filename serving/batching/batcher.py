@@ -18,9 +18,9 @@ from serving.batching.policy import BatchQueue, Item, Ticket
 from serving.errors import BatchFailed, Busy, DeadlineExceeded, EngineError, RequestError, Unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
-    from serving.engines.base import Array, Engine
+    from serving.engines.base import Array, Engine, Stage
 
 log = logging.getLogger(__name__)
 
@@ -36,17 +36,22 @@ class Observer(Protocol):
         """The queue holds so many."""
         ...
 
+    def stages(self, seconds: Mapping[Stage, float]) -> None:
+        """A request's time in the stages of the batches that it was in; what no engine measured is absent."""
+        ...
+
 
 class _Job(Ticket["Array"]):
     """A ticket, the rows of its answer, and who waits for it."""
 
-    __slots__ = ("future", "missing", "rows")
+    __slots__ = ("future", "missing", "rows", "stages")
 
     def __init__(self, instances: list[Array], arrived: float, deadline: float, future: asyncio.Future[Array]) -> None:
         super().__init__(instances, arrived, deadline)
         self.future = future
         self.rows: list[Array | None] = [None] * len(instances)
         self.missing = len(instances)
+        self.stages: dict[Stage, float] = {}
 
     def fail(self, error: Exception) -> None:
         if not self.future.done():
@@ -171,9 +176,18 @@ class Batcher:
             self._on_fatal(self._gone)
             return False
         self._observer.batch(len(batch), time.perf_counter() - started)
+        for job in {id(item.ticket): item.ticket for item in batch}.values():
+            self._staged(job)  # type: ignore[arg-type]  # every ticket here is a _Job
         for item, row in zip(batch, logits, strict=True):
             item.ticket.fill(item.index, row)  # type: ignore[attr-defined]
         return True
+
+    def _staged(self, job: _Job) -> None:
+        """Add the last batch's stages to a request that was in it; tell of them once no more batch is to come."""
+        for stage, seconds in self._engine.stage_seconds.items():
+            job.stages[stage] = job.stages.get(stage, 0.0) + seconds
+        if not job.waiting and job.stages and not job.future.done():
+            self._observer.stages(job.stages)
 
     async def _apart(self, batch: list[Item[Array]], reason: str) -> bool:
         """Run each request of a failed batch alone."""

@@ -7,14 +7,14 @@ without an error (AOTInductor, torch 2.13). So the guard checks everything, ever
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 
 from serving.errors import EngineError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -22,8 +22,18 @@ if TYPE_CHECKING:
     Batch = Array | Sequence[Array]
 
 
+Stage = Literal["vision_encoding", "language_generation"]
+"""What an engine may time apart: a classifier encodes, a vision-language model encodes and then generates."""
+
+
 class Engine(Protocol):
-    """Runs batches; used by one thread at a time."""
+    """Runs batches; used by one thread at a time.
+
+    Attributes:
+        stage_seconds: of the last batch that ran, seconds in each stage; a stage that did not run is absent.
+    """
+
+    stage_seconds: Mapping[Stage, float]
 
     def load(self) -> None:
         """Get ready to run; blocks, possibly for minutes.

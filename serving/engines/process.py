@@ -16,18 +16,21 @@ import sys
 import tempfile
 from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 
-from serving.engines.base import Shape
+from serving.engines.base import Shape, Stage
 from serving.errors import BatchFailed, EngineError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from serving.artifact.manifest import Manifest
     from serving.engines.base import Array, Batch
 
 _CLOSE_TIMEOUT_S = 5.0
+_STAGES: tuple[Stage, ...] = get_args(Stage)
 # glibc returns every large buffer to the kernel and faults it in again for the next layer. Keeping them costs some
 # memory and saves a third of the processor time of a batch of 8. Other allocators ignore these.
 _MALLOC = {"MALLOC_MMAP_THRESHOLD_": str(512 * 1024**2), "MALLOC_TRIM_THRESHOLD_": str(1024**3)}
@@ -74,6 +77,7 @@ class ProcessEngine:
         self._inputs: Array | None = None
         self._outputs: Array | None = None
         self.engine_seconds = 0.0  # of the last batch, measured in the engine's process
+        self.stage_seconds: Mapping[Stage, float] = {}
         self.load_seconds = 0.0
 
     @property
@@ -130,7 +134,9 @@ class ProcessEngine:
                 self._shape.guard([row])  # says what is wrong
             np.copyto(self._inputs[i], row)
         self._send({"run": n})
-        self.engine_seconds = self._receive(self._run_timeout)["seconds"]
+        answer = self._receive(self._run_timeout)
+        self.engine_seconds = answer["seconds"]
+        self.stage_seconds = {stage: answer["stages"][stage] for stage in _STAGES if stage in answer["stages"]}
         return self._outputs[:n].copy()
 
     def alive(self) -> bool:

@@ -6,6 +6,7 @@ Left out: GPUs, torch.compile (a later engine), and half precision.
 from __future__ import annotations
 
 import tempfile
+import time
 import zipfile
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -19,8 +20,10 @@ from serving.engines.base import Shape
 from serving.errors import BatchFailed, EngineError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from serving.artifact.manifest import Manifest
-    from serving.engines.base import Array, Batch, Engine
+    from serving.engines.base import Array, Batch, Engine, Stage
 
 _MAX_UNPACKED = 16 * 1024**3
 
@@ -58,6 +61,7 @@ class EagerEngine:
     def __init__(self, architecture: str, weights: Path, shape: Shape) -> None:
         self._architecture, self._weights, self._shape = architecture, weights, shape
         self._model: torch.nn.Module | None = None
+        self.stage_seconds: Mapping[Stage, float] = {}
 
     def load(self) -> None:
         """Build the network and fill it."""
@@ -77,11 +81,13 @@ class EagerEngine:
         if self._model is None:
             raise EngineError("the engine is not loaded")
         x = self._shape.guard(batch)
+        started = time.perf_counter()
         try:
             with torch.inference_mode():
                 logits: Array = self._model(torch.from_numpy(x)).numpy()
         except RuntimeError as error:
             raise BatchFailed(_line(error)) from error
+        self.stage_seconds = {"vision_encoding": time.perf_counter() - started}
         return self._shape.guard_answer(logits, len(x))
 
     def close(self) -> None:
@@ -106,6 +112,7 @@ class AotiEngine:
         self._manifest, self._package, self._shape, self._work_dir = manifest, package, shape, work_dir
         self._loader: torch._C._aoti.AOTIModelPackageLoader | None = None
         self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self.stage_seconds: Mapping[Stage, float] = {}
 
     def load(self) -> None:
         """Check the machine, unpack, link."""
@@ -128,10 +135,12 @@ class AotiEngine:
         if self._loader is None:
             raise EngineError("the engine is not loaded")
         x = self._shape.guard(batch)
+        started = time.perf_counter()
         try:
             (logits,) = self._loader.run([torch.from_numpy(x)])
         except (RuntimeError, ValueError) as error:
             raise BatchFailed(_line(error)) from error
+        self.stage_seconds = {"vision_encoding": time.perf_counter() - started}
         return self._shape.guard_answer(np.ascontiguousarray(logits.numpy()), len(x))
 
     def close(self) -> None:

@@ -57,7 +57,8 @@ def serve(connection: Connection, memory_fd: int) -> None:
             except BatchFailed as error:
                 _send(connection, {"failed": str(error)})
             else:
-                _send(connection, {"seconds": time.monotonic() - started})
+                stages = dict(engine.stage_seconds)
+                _send(connection, {"seconds": time.monotonic() - started, "stages": stages})
     finally:
         engine.close()
 

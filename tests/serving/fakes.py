@@ -12,7 +12,7 @@ from PIL import Image
 from serving.artifact.manifest import File, Input, Machine, Manifest, Preprocess
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from serving.engines.base import Array, Batch
 
@@ -57,6 +57,7 @@ class FakeEngine:
         self.go = threading.Event()
         self.go.set()
         self.running = threading.Event()
+        self.stage_seconds: dict[str, float] = {}
 
     def load(self) -> None: ...
 
@@ -79,9 +80,13 @@ class Told:
     def __init__(self) -> None:
         self.batches: list[int] = []
         self.depths: list[int] = []
+        self.staged: list[dict[str, float]] = []
 
     def batch(self, instances: int, seconds: float) -> None:
         self.batches.append(instances)
 
     def depth(self, instances: int) -> None:
         self.depths.append(instances)
+
+    def stages(self, seconds: Mapping[str, float]) -> None:
+        self.staged.append(dict(seconds))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from contextlib import asynccontextmanager
 
 import numpy as np
@@ -13,6 +14,7 @@ from serving.app import Application
 from serving.batching.batcher import Batcher
 from serving.batching.policy import BatchQueue
 from serving.errors import BatchFailed
+from serving.export.exporter import Exporter
 from serving.metrics import Metrics
 from serving.predict import Model, Predict
 from serving.state import Life, State
@@ -26,9 +28,9 @@ def body(*values):
 
 
 class Client:
-    def __init__(self, environ, engine):
+    def __init__(self, environ, engine, exporter=None):
         self.config = configuration.load({"AIP_STORAGE_URI": "x", "SERVING_DECODE_THREADS": "1", **environ})
-        self.life, self.metrics, self.engine = Life(), Metrics(), engine
+        self.life, self.metrics, self.engine = Life(), Metrics(exporter), engine
         self.predict = Predict(self.config, self.life, self.metrics)
         self.app = Application(self.config, self.life, self.metrics, self.predict)
         queue = BatchQueue(max_batch=4, max_delay=0.0, bound=self.config.queue)
@@ -69,8 +71,8 @@ async def depth(client, instances):
 
 
 @asynccontextmanager
-async def serving(environ=None, engine=None, *, ready=True):
-    client = Client(environ or {}, engine or FakeEngine())
+async def serving(environ=None, engine=None, *, ready=True, exporter=None):
+    client = Client(environ or {}, engine or FakeEngine(), exporter)
     client.batcher.start()
     if ready:
         client.predict.model = Model(manifest(), ["r", "g", "b"], client.batcher)
@@ -214,3 +216,40 @@ async def test_the_root_describes_the_model():
         got = json.loads((await client.request("GET", "/"))[2])
     assert got["model"]["version"] == "7"
     assert got["deployment"] == {"deployed_model_id": "42"}
+
+
+class HungMonitoring:
+    """A Cloud Monitoring that never answers a write."""
+
+    def __init__(self):
+        self.asked, self.release = threading.Event(), threading.Event()
+
+    def connect(self): ...
+
+    def write(self, samples, *, timeout):
+        self.asked.set()
+        self.release.wait(30)
+
+
+async def test_requests_are_answered_and_measured_while_cloud_monitoring_hangs():
+    sink, engine = HungMonitoring(), FakeEngine()
+    engine.stage_seconds = {"vision_encoding": 0.25}
+    exporter = Exporter(sink, period=0.001)
+    try:
+        async with serving(engine=engine, exporter=exporter) as client:
+            assert (await client.post(body(1)))[0] == 200
+            exporter.start()
+            assert await asyncio.to_thread(sink.asked.wait, 10)
+            for _ in range(20):
+                assert (await client.post(body(1, 2)))[0] == 200
+            assert (await client.post(b"{"))[0] == 400
+        assert not sink.release.is_set()  # not one of them waited for the write
+        recorded = {s.metric: s.values for s in exporter._take()}
+        assert {metric: values.count for metric, values in recorded.items()} == {
+            "vision_encoding_ms": 20,
+            "total_inference_ms": 20,
+        }
+        assert recorded["vision_encoding_ms"].mean == 250.0
+    finally:
+        sink.release.set()
+        await asyncio.to_thread(exporter.close)

@@ -117,6 +117,7 @@ class LocalVertex:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._stack = contextlib.AsyncExitStack()
+        self._replica_env: dict[str, str] = {}  # filled once the gRPC port is known, before anything can be deployed
         self.ports = Ports()
         self.roots: Path | None = None
 
@@ -178,6 +179,7 @@ class LocalVertex:
             recorder,
             log_dir=settings.data / "logs",
             storage_emulator_host=f"http://{LOOPBACK}:{rest}",
+            extra_env=self._replica_env,
             resolve_endpoint=registry.resolve,
         )
         stack.push_async_callback(data.close)
@@ -209,8 +211,8 @@ class LocalVertex:
         app.add_routes([*data.http_routes(), *storage.routes(), web.get("/local/v1/state", _state(registry))])
         app.add_routes(alert_routes(book))
         app.router.add_route("*", "/{path:.*}", rest_handler(wire))
-        await self._serve_rest(app, rest_socket, rest_tls_socket, files)
         grpc_port, grpc_tls = await self._serve_grpc(wire, files)
+        await self._serve_rest(app, rest_socket, rest_tls_socket, files)
         self.ports = Ports(rest=rest, rest_tls=rest_tls, grpc=grpc_port, grpc_tls=grpc_tls)
         _background(stack, endpoints.restore())
 
@@ -253,6 +255,7 @@ class LocalVertex:
             raise LocalError(
                 f"cannot listen on {LOOPBACK}:{settings.grpc_port} for gRPC; choose another --grpc-port"
             ) from None
+        self._replica_env["SERVING_MONITORING_ENDPOINT"] = f"http://{LOOPBACK}:{plain}"
         await server.start()
         self._stack.push_async_callback(server.stop, _GRPC_GRACE_S)
         return plain, secure

@@ -137,3 +137,24 @@ async def test_an_engine_that_raises_anything_else_is_not_trusted_again():
         with pytest.raises(Unavailable):
             await rig.batcher.submit([instance(1)])
     assert len(rig.fatal) == 1
+
+
+async def test_a_request_is_told_the_stages_of_all_its_batches_once_and_of_none_that_was_not_measured():
+    async with Rig(max_batch=2) as rig:
+        await rig.batcher.submit([instance(1)])
+        rig.engine.stage_seconds = {"vision_encoding": 0.5}
+        await rig.batcher.submit([instance(v) for v in range(5)])
+    assert rig.engine.batches == [1, 2, 2, 1]
+    assert rig.told.staged == [{"vision_encoding": 1.5}]
+
+
+async def test_each_request_of_a_batch_is_told_the_batchs_stages():
+    async with Rig() as rig:
+        first = await rig.hold()
+        rest = [asyncio.create_task(rig.batcher.submit([instance(v), instance(v)])) for v in range(2)]
+        await asyncio.sleep(0)
+        rig.engine.stage_seconds = {"vision_encoding": 0.5, "language_generation": 2.0}
+        rig.engine.go.set()
+        await asyncio.gather(first, *rest)
+    assert rig.engine.batches == [1, 4]
+    assert rig.told.staged == [{"vision_encoding": 0.5, "language_generation": 2.0}] * 3

@@ -99,7 +99,7 @@ class LocalDataPlane:
             log_dir=log_dir,
             inherited=os.environ if inherited is None else inherited,
             storage_emulator_host=storage_emulator_host,
-            extra_env=extra_env or {},
+            extra_env={} if extra_env is None else extra_env,
         )
         random = random or Random()  # noqa: S311 - routes requests, keeps no secrets
         self._random = random
