@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from tests.spec.examples import GOOD, examined, swap
-from vertex_deploy.release import release
 from vertex_deploy.spec import names
 from vertex_deploy.targets import vertex_requests
 
@@ -12,12 +11,11 @@ def spec(*pairs: tuple[str, str]):
     return found.spec
 
 
-def test_a_rollout_finds_the_endpoint_that_pulumi_made():
+def test_a_rollout_makes_the_endpoint_under_the_name_and_label_that_pulumi_gives_it():
     found = spec()
-    assert names.endpoint_id(found) == vertex_requests.endpoint_id(found)
-    assert names.endpoint_display_name(found) == vertex_requests.endpoint_display_name(found)
-    assert vertex_requests.OWNER_LABEL == names.OWNER_LABEL
-    assert release.REPOSITORY == names.REPOSITORY
+    message = vertex_requests.endpoint_message(found)
+    assert message.display_name == names.endpoint_display_name(found)
+    assert message.labels[names.OWNER_LABEL] == found.name
 
 
 def test_an_endpoint_id_has_no_leading_zero_and_at_most_ten_digits():

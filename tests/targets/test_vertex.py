@@ -11,6 +11,7 @@ from google.rpc import status_pb2
 from vertex_deploy.errors import CloudError, RolloutError, SplitConflict
 from vertex_deploy.gcp import Caller
 from vertex_deploy.release import build_release
+from vertex_deploy.spec import names
 from vertex_deploy.spec.models import Spec
 from vertex_deploy.targets import vertex_requests as requests
 from vertex_deploy.targets.vertex import VertexTarget, observation, progress
@@ -77,8 +78,8 @@ def test_an_upload_carries_the_releases_hash_and_is_found_by_it() -> None:
 
 
 def test_ids_are_derived_and_within_the_apis_limits() -> None:
-    assert requests.endpoint_id(SPEC) == requests.endpoint_id(SPEC)
-    assert len(requests.endpoint_id(SPEC)) == 9
+    assert names.endpoint_id(SPEC) == names.endpoint_id(SPEC)
+    assert len(names.endpoint_id(SPEC)) == 9
     assert len(requests.deployed_id_for("20261121-093000-abc")) == 10
     assert requests.deployed_id_for("a") != requests.deployed_id_for("b")
 
@@ -160,7 +161,7 @@ def test_what_is_gone_is_none_and_a_forgotten_operation_is_lost() -> None:
 
 
 def test_only_an_endpoint_marked_as_ours_is_taken() -> None:
-    ours = aip.Endpoint(name="e/1", display_name="lite0", labels={requests.OWNER_LABEL: "lite0"})
+    ours = aip.Endpoint(name="e/1", display_name="lite0", labels={names.OWNER_LABEL: "lite0"})
     other = aip.Endpoint(name="e/2", display_name="lite0")
     assert target(Client(list_endpoints=[ours, other])).find_endpoint() == "e/1"
     assert target(Client(list_endpoints=[])).find_endpoint() is None

@@ -17,15 +17,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from vertex_deploy.errors import UsageError
+from vertex_deploy.spec import names
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
     from vertex_deploy.spec.models import Spec
-
-REPOSITORY = "vertex-deploy"
-"""The Artifact Registry repository of images that are named by their folder."""
 
 _PINS = ("image", "artifact", "commit")
 
@@ -80,7 +78,7 @@ def image_reference(spec: Spec) -> str:
     name = spec.container.image
     if "/" in name:
         return name
-    return f"{spec.gcp.region}-docker.pkg.dev/{spec.gcp.project}/{REPOSITORY}/{name}"
+    return f"{spec.gcp.region}-docker.pkg.dev/{spec.gcp.project}/{names.REPOSITORY}/{name}"
 
 
 def build_release(spec: Spec, *, pins: Mapping[str, str] | None = None, commit: str = "") -> Release:

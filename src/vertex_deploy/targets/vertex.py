@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from vertex_deploy import gcp
 from vertex_deploy.errors import CloudError, RolloutError, SplitConflict
+from vertex_deploy.spec import names
 from vertex_deploy.targets import vertex_requests as requests
 from vertex_deploy.targets.types import Deployed, Observation, Progress
 
@@ -48,8 +49,8 @@ class VertexTarget:
 
     def find_endpoint(self) -> str | None:
         """See ``Target``: one endpoint with the display name, marked as ours by its label."""
-        name = requests.endpoint_display_name(self._spec)
-        parent = requests.parent(self._spec)
+        name = names.endpoint_display_name(self._spec)
+        parent = names.location(self._spec)
         pager = self._call(
             self._endpoints().list_endpoints,
             {"parent": parent, "filter": f'display_name="{name}"'},
@@ -58,7 +59,7 @@ class VertexTarget:
         named = [
             endpoint for endpoint in self._pages(pager, f"ListEndpoints {parent}") if endpoint.display_name == name
         ]
-        ours = [e for e in named if e.labels.get(requests.OWNER_LABEL) == self._spec.name]
+        ours = [e for e in named if e.labels.get(names.OWNER_LABEL) == self._spec.name]
         if len(ours) > 1:
             raise RolloutError(
                 f"{len(ours)} endpoints are called {name!r} and marked as {self._spec.name!r} "
@@ -67,19 +68,19 @@ class VertexTarget:
         if not ours and named:
             raise RolloutError(
                 f"{named[0].name} is called {name!r} but is not ours; give it the label "
-                f"{requests.OWNER_LABEL}={self._spec.name} to hand it over, or set target.endpoint.name to another name"
+                f"{names.OWNER_LABEL}={self._spec.name} to hand it over, or set target.endpoint.name to another name"
             )
         return str(ours[0].name) if ours else None
 
     def create_endpoint(self) -> str:
         """See ``Target``."""
-        name = requests.endpoint_display_name(self._spec)
+        name = names.endpoint_display_name(self._spec)
         return self._start(
             self._endpoints().create_endpoint,
             {
-                "parent": requests.parent(self._spec),
+                "parent": names.location(self._spec),
                 "endpoint": requests.endpoint_message(self._spec),
-                "endpoint_id": requests.endpoint_id(self._spec),
+                "endpoint_id": names.endpoint_id(self._spec),
             },
             what=f"CreateEndpoint {name!r}",
         )
@@ -112,17 +113,17 @@ class VertexTarget:
         """
         name = requests.model_name(self._spec)
         request: dict[str, Any] = {
-            "parent": requests.parent(self._spec),
+            "parent": names.location(self._spec),
             "model": requests.model_message(self._spec, self._release),
         }
         versions = self._versions(name)
         if not versions:
             request["model_id"] = requests.model_id(self._spec)
-        elif any(m.labels.get(requests.OWNER_LABEL) == self._spec.name for m in versions):
+        elif any(m.labels.get(names.OWNER_LABEL) == self._spec.name for m in versions):
             request["parent_model"] = name
         else:
             raise RolloutError(
-                f"{name} exists and is not ours; give it the label {requests.OWNER_LABEL}={self._spec.name} to hand it "
+                f"{name} exists and is not ours; give it the label {names.OWNER_LABEL}={self._spec.name} to hand it "
                 "over, or change `name` in deploy.yaml"
             )
         # A second upload would be a second version: not repeated here; the driver looks for the first one instead.

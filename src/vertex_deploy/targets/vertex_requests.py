@@ -10,12 +10,12 @@ import hashlib
 import re
 from typing import TYPE_CHECKING, Any
 
+from vertex_deploy.spec import names
+
 if TYPE_CHECKING:
     from vertex_deploy.release import Release
     from vertex_deploy.spec.models import Spec
 
-OWNER_LABEL = "vertex-deploy"
-"""Label of the endpoints and models that belong to a spec; its value is the spec's name."""
 RELEASE_LABEL = "vertex-deploy-release"
 """Label of a model version; its value is ``Release.hash``."""
 
@@ -27,11 +27,6 @@ _AUTOSCALING = {
 }
 
 
-def parent(spec: Spec) -> str:
-    """projects/P/locations/L."""
-    return f"projects/{spec.gcp.project}/locations/{spec.gcp.region}"
-
-
 def model_id(spec: Spec) -> str:
     """The model's id: the spec's name, so that every version of it lands under one model."""
     return spec.name
@@ -39,18 +34,7 @@ def model_id(spec: Spec) -> str:
 
 def model_name(spec: Spec) -> str:
     """projects/P/locations/L/models/M."""
-    return f"{parent(spec)}/models/{model_id(spec)}"
-
-
-def endpoint_display_name(spec: Spec) -> str:
-    """The endpoint's display name."""
-    return spec.target.endpoint.name or spec.name
-
-
-def endpoint_id(spec: Spec) -> str:
-    """The id that a new endpoint gets: 9 digits of the spec's name, so that creating it twice is refused by the API."""
-    seed = f"{parent(spec)}/{endpoint_display_name(spec)}"
-    return str(100_000_000 + int(hashlib.sha256(seed.encode()).hexdigest(), 16) % 900_000_000)
+    return f"{names.location(spec)}/models/{model_id(spec)}"
 
 
 def endpoint_message(spec: Spec) -> Any:
@@ -58,7 +42,7 @@ def endpoint_message(spec: Spec) -> Any:
     from google.cloud import aiplatform_v1 as aip  # noqa: PLC0415 - heavy: only when a call is made
 
     wanted = spec.target.endpoint
-    endpoint = aip.Endpoint(display_name=endpoint_display_name(spec), labels={OWNER_LABEL: spec.name})
+    endpoint = aip.Endpoint(display_name=names.endpoint_display_name(spec), labels={names.OWNER_LABEL: spec.name})
     if wanted.access == "dedicated":
         endpoint.dedicated_endpoint_enabled = True
     elif wanted.access == "psc":
@@ -103,7 +87,7 @@ def model_message(spec: Spec, release: Release) -> Any:
         display_name=spec.model.display_name or spec.name,
         container_spec=message,
         artifact_uri=release.artifact,
-        labels={**spec.model.labels, OWNER_LABEL: spec.name, RELEASE_LABEL: release.hash},
+        labels={**spec.model.labels, names.OWNER_LABEL: spec.name, RELEASE_LABEL: release.hash},
         version_aliases=list(spec.model.aliases),
         version_description=f"release {release.hash}{built}",
     )
