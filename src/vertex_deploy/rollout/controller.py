@@ -24,6 +24,7 @@ from vertex_deploy.rollout.decide import Seen, decide, describe
 from vertex_deploy.rollout.evidence import Evidence
 from vertex_deploy.rollout.faults import may_pass
 from vertex_deploy.rollout.machine import Ending, Event, Phase, advance, can
+from vertex_deploy.rollout.notify import Notifier
 from vertex_deploy.rollout.preflight import inspect
 from vertex_deploy.rollout.record import LogEntry, Pending, Record
 from vertex_deploy.rollout.store import LEASE_SECONDS
@@ -59,6 +60,7 @@ class Controller:
         source_for: gives the metric source of an endpoint.
         clock: time.
         alerts: alert policies that can end the rollout.
+        notifier: tells of transitions and failures; never waited for.
         on_entry: told of every history entry, after it was committed.
         on_idle: told about once a second while nothing is due.
     """
@@ -74,6 +76,7 @@ class Controller:
         source_for: Callable[[str], MetricSource],
         clock: Clock,
         alerts: AlertWatch | None = None,
+        notifier: Notifier | None = None,
         on_entry: Callable[[LogEntry, Record], None] | None = None,
         on_idle: Callable[[Record], None] | None = None,
     ) -> None:
@@ -83,6 +86,7 @@ class Controller:
         self._target = target
         self._clock = clock
         self._alerts = alerts
+        self._notifier = notifier or Notifier(())
         self._blind = ""
         self._on_entry = on_entry or (lambda _entry, _record: None)
         self._on_idle = on_idle or (lambda _record: None)
@@ -161,6 +165,7 @@ class Controller:
             self._clock.sleep(min(left, _NAP))
             self._renew()
             self._on_idle(self.record)
+            self._undelivered(self._notifier.failures())
             if self._store.next_request(self.record.handled) is not None:
                 return
 
@@ -177,6 +182,16 @@ class Controller:
         self._store.commit(record)
         self.record = record
         self._on_entry(entry, record)
+        self._notifier.tell(entry, record)
+
+    def close(self) -> None:
+        """Wait a little for notifications that are under way; what did not arrive is in the history."""
+        with suppress(CloudError, RolloutError):
+            self._undelivered(self._notifier.close())
+
+    def _undelivered(self, failures: Sequence[str]) -> None:
+        for failure in failures:
+            self._commit(self.record, "warning", failure, {"notification": True})
 
     def _save(self, record: Record) -> None:
         """Commit without a history entry."""

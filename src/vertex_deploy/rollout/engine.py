@@ -19,10 +19,15 @@ from typing import TYPE_CHECKING
 from vertex_deploy.errors import RolloutError, UsageError
 from vertex_deploy.metrics.cloud_monitoring import LAG, CloudMonitoringSource
 from vertex_deploy.release.release import changed_fields, spec_hash
+from vertex_deploy.rollout.alert_clients import MonitoringAlerts
+from vertex_deploy.rollout.alerting import AlertWatch, watching
 from vertex_deploy.rollout.blobs import DirectoryBlobs
 from vertex_deploy.rollout.controller import Controller
+from vertex_deploy.rollout.evidence import Evidence
 from vertex_deploy.rollout.gcs import SCHEME, GcsBlobs
+from vertex_deploy.rollout.notify import notifier_for
 from vertex_deploy.rollout.plan import plan_of, spec_of
+from vertex_deploy.rollout.preview import Preview, preview
 from vertex_deploy.rollout.record import LogEntry, Record
 from vertex_deploy.rollout.store import RolloutStore
 from vertex_deploy.spec import to_storage
@@ -32,6 +37,7 @@ from vertex_deploy.targets.vertex_requests import deployed_id_for
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from vertex_deploy.metrics.types import MetricSource
     from vertex_deploy.release import Release
     from vertex_deploy.rollout.clock import Clock
     from vertex_deploy.spec.models import Spec
@@ -88,7 +94,9 @@ def git_commit(folder: Path) -> str:
     return found.stdout.strip() if found.returncode == 0 else ""
 
 
-def begin(store: RolloutStore, spec: Spec, release: Release, *, now: float, who: str) -> tuple[Record, bool]:
+def begin(
+    store: RolloutStore, spec: Spec, release: Release, *, now: float, who: str, why: str = ""
+) -> tuple[Record, bool]:
     """The rollout to drive: the one that is under way, or a new one. The store's lease must be held.
 
     Returns:
@@ -119,7 +127,7 @@ def begin(store: RolloutStore, spec: Spec, release: Release, *, now: float, who:
             seq=1,
             at=now,
             kind="started",
-            text=f"started by {who}",
+            text=f"started by {who}{why}",
             data={"release": release.hash, "image": release.image},
         ),
     )
@@ -135,6 +143,30 @@ def _demand_same(current: Record, spec: Spec, release: Release) -> None:
         f"rollout {current.id} is under way ({current.phase}) and deploy.yaml changed since: {', '.join(differs[:5])}; "
         "undo the change to go on with it, or `vertex-deploy rollout abort` it first"
     )
+
+
+def preview_for(store: RolloutStore, spec: Spec, release: Release, *, now: float) -> Preview:
+    """What a rollout of this release would do, read with Google's clients; nothing is changed.
+
+    Raises:
+        CloudError: an API may answer later.
+    """
+    plan = plan_of(spec)
+    return preview(
+        plan=plan,
+        gates=tuple(gate.name or gate.metric for gate in spec.rollout.gates),
+        release=release,
+        target=VertexTarget(spec, release),
+        evidence=Evidence(plan=plan, gates=spec.rollout.gates, source_for=source_for(spec), log=list),
+        current=store.current(),
+        now=now,
+    )
+
+
+def source_for(spec: Spec) -> Callable[[str], MetricSource]:
+    """Gives the metric source of an endpoint's resource name."""
+    private = spec.target.endpoint.access in {"psc", "psa"}
+    return lambda endpoint: CloudMonitoringSource(endpoint=endpoint, project=spec.gcp.project, private=private)
 
 
 def controller_for(
@@ -154,8 +186,10 @@ def controller_for(
         plan=plan_of(spec, lag=LAG[private]),
         gates=spec.rollout.gates,
         target=VertexTarget(spec, record.release),
-        source_for=lambda endpoint: CloudMonitoringSource(endpoint=endpoint, project=spec.gcp.project, private=private),
+        source_for=source_for(spec),
         clock=clock,
+        alerts=AlertWatch(spec, MonitoringAlerts(spec.gcp.project)) if watching(spec) else None,
+        notifier=notifier_for(spec.rollout.notify),
         on_entry=on_entry,
         on_idle=on_idle,
     )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from vertex_deploy.errors import RolloutError
 from vertex_deploy.rollout.engine import begin, controller_for, whoami
-from vertex_deploy.rollout.machine import Phase
+from vertex_deploy.rollout.machine import Ending, Phase
 from vertex_deploy.rollout.plan import plan_of, spec_of
 from vertex_deploy.rollout.report import write_report
 from vertex_deploy.rollout.requests import lacks_approval, possible
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from vertex_deploy.rollout.requests import Verb
     from vertex_deploy.rollout.store import RolloutStore
     from vertex_deploy.spec.models import Spec
+
+# Promotion is reached once all traffic has moved; that stable is kept a day longer is not waited for.
+_COME_SOMEWHERE = frozenset({Phase.KEEPING_STABLE, Phase.REMOVING_STABLE, Phase.PAUSED, Phase.AWAITING_APPROVAL})
 
 
 @contextmanager
@@ -47,6 +50,25 @@ def start(store: RolloutStore, spec: Spec, release: Release, *, clock: Clock) ->
     return begin(store, spec, release, now=clock.now(), who=whoami())
 
 
+def retry(store: RolloutStore, *, clock: Clock) -> Record:
+    """Begin again what the newest rollout did not bring to an end: same spec, same release. The lease must be held.
+
+    Raises:
+        RolloutError: there is none, it is under way, or it was promoted.
+    """
+    last = store.current()
+    if last is None:
+        raise RolloutError(f"{store.where}: no rollout yet; begin one with `vertex-deploy rollout start`")
+    if not last.over:
+        raise RolloutError(
+            f"rollout {last.id} is {last.phase}; `rollout start` goes on with it, `rollout abort` ends it"
+        )
+    if last.ending is Ending.PROMOTED:
+        raise RolloutError(f"rollout {last.id} was promoted: there is nothing to try again")
+    why = f", again after {last.id} ({last.ending})"
+    return begin(store, spec_of(last), last.release, now=clock.now(), who=whoami(), why=why)[0]
+
+
 def drive(
     store: RolloutStore,
     record: Record,
@@ -66,6 +88,7 @@ def drive(
     try:
         return controller.run(stop)
     finally:
+        controller.close()
         write_report(store, controller.record)
 
 
@@ -75,6 +98,7 @@ def tick(store: RolloutStore, record: Record, *, clock: Clock, on_entry: Callabl
     try:
         controller.tick()
     finally:
+        controller.close()
         write_report(store, controller.record)
     return controller.record
 
@@ -114,6 +138,21 @@ def ask(store: RolloutStore, verb: Verb, *, clock: Clock, approver: str = "") ->
     now = clock.now()
     store.ask(verb, who=whoami(), now=now, approver=approver)
     return store.holder(now) is not None
+
+
+def wait(store: RolloutStore, *, clock: Clock) -> Record:
+    """Block until the rollout is promoted, over, paused or waits for an approval, whoever drives it, or nobody.
+
+    Raises:
+        RolloutError: there is none.
+    """
+    while True:
+        record = store.current()
+        if record is None:
+            raise RolloutError(f"{store.where}: no rollout yet; begin one with `vertex-deploy rollout start`")
+        if record.over or record.phase in _COME_SOMEWHERE:
+            return record
+        clock.sleep(1.0)
 
 
 def follow(

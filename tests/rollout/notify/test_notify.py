@@ -1,0 +1,301 @@
+"""Notifications: what is told, how it is signed, and that nothing about them stops a rollout."""
+
+from __future__ import annotations
+
+import base64
+import json
+import threading
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.rollout.world import World, spec_with
+from vertex_deploy.errors import RolloutError, UsageError
+from vertex_deploy.rollout.machine import Ending
+from vertex_deploy.rollout.notify import Notifier, notifier_for
+from vertex_deploy.rollout.notify.channels import PubSub, Slack, Webhook, post, pubsub_address
+from vertex_deploy.rollout.notify.message import (
+    SIGNATURE,
+    TIMESTAMP,
+    body_of,
+    message_of,
+    signature,
+    slack_of,
+    verified,
+)
+from vertex_deploy.rollout.notify.notifier import ATTEMPTS, Route
+from vertex_deploy.rollout.notify.secrets import resolve
+from vertex_deploy.rollout.record import LogEntry
+from vertex_deploy.spec.watching import Notify
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+NOW = 1_800_000_000.0
+
+
+def message(**more: Any) -> dict[str, Any]:
+    return {
+        "version": 1,
+        "id": "r/7",
+        "event": "gate_failed",
+        "kind": "transition",
+        "failure": True,
+        "at": "2027-01-15T08:00:00+00:00",
+        "rollout": "r",
+        "name": "lite0",
+        "phase": "rolling_back",
+        "ending": None,
+        "endpoint": None,
+        "model": None,
+        "split": {"1": 90, "2": 10},
+        "text": "errors <5%> & more",
+        **more,
+    }
+
+
+@contextmanager
+def receiver(status: int = 200, location: str = "") -> Iterator[tuple[str, list[Any]]]:
+    """A server on loopback that keeps what it gets."""
+    got: list[Any] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            got.append((self.path, dict(self.headers), self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(status)
+            if location:
+                self.send_header("Location", location)
+            self.send_header("Content-Length", "2")
+            self.end_headers()
+            self.wfile.write(b"{}")
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/hook", got
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+class Broken:
+    label = "broken"
+
+    def __init__(self) -> None:
+        self.tried = 0
+
+    def send(self, message: dict[str, Any], now: float) -> None:
+        self.tried += 1
+        raise RolloutError("broken: answered 500")
+
+
+class Kept:
+    label = "kept"
+
+    def __init__(self) -> None:
+        self.got: list[dict[str, Any]] = []
+
+    def send(self, message: dict[str, Any], now: float) -> None:
+        self.got.append(message)
+
+
+def test_a_signature_is_of_the_body_and_the_time():
+    body, key = body_of(message()), b"key"
+    given = signature(key, str(int(NOW)), body)
+    assert given.startswith("sha256=")
+    assert verified(key, str(int(NOW)), body, given, now=NOW + 10)
+    assert not verified(b"other", str(int(NOW)), body, given, now=NOW)
+    assert not verified(key, str(int(NOW)), body + b" ", given, now=NOW)
+    assert not verified(key, str(int(NOW) + 1), body, given, now=NOW)
+    assert not verified(key, str(int(NOW)), body, given, now=NOW + 301)
+
+
+def test_the_signature_is_hmac_sha256_as_documented():
+    # Computed with: printf '1800000000.{}' | openssl dgst -sha256 -hmac key
+    known = "sha256=7321475872b03ff21bdc2dfd86ea2d99ec29c479fbe4a77aa6acf4509505493f"
+    assert signature(b"key", "1800000000", b"{}") == known
+
+
+def test_a_webhook_gets_the_signed_message():
+    with receiver() as (url, got):
+        Webhook(url, b"key").send(message(), NOW)
+    ((path, headers, body),) = got
+    assert path == "/hook"
+    assert json.loads(body) == message()
+    assert verified(b"key", headers[TIMESTAMP], body, headers[SIGNATURE], now=NOW)
+
+
+def test_slack_gets_a_line_with_its_markup_escaped():
+    with receiver() as (url, got):
+        Slack(url).send(message(), NOW)
+    text = json.loads(got[0][2])["text"]
+    assert text == ":rotating_light: *lite0* rolling_back: errors &lt;5%&gt; &amp; more (1: 90%, 2: 10%)"
+    assert slack_of(message(failure=False, ending="promoted"))["text"].startswith(":white_check_mark:")
+
+
+def test_pubsub_gets_the_message_and_attributes_to_filter_by(monkeypatch):
+    with receiver() as (url, got):
+        monkeypatch.setenv("PUBSUB_EMULATOR_HOST", url.removeprefix("http://").removesuffix("/hook"))
+        PubSub("projects/p/topics/rollouts").send(message(), NOW)
+    ((path, headers, body),) = got
+    assert path == "/v1/projects/p/topics/rollouts:publish"
+    assert "Authorization" not in headers
+    (sent,) = json.loads(body)["messages"]
+    assert json.loads(base64.b64decode(sent["data"])) == message()
+    assert sent["attributes"]["failure"] == "true"
+
+
+def test_an_emulator_elsewhere_is_refused(monkeypatch):
+    monkeypatch.setenv("PUBSUB_EMULATOR_HOST", "pubsub.example:80")
+    with pytest.raises(UsageError, match="PUBSUB_EMULATOR_HOST"):
+        pubsub_address()
+
+
+@pytest.mark.parametrize("url", ["http://hooks.example/x", "ftp://127.0.0.1/x", "file:///etc/passwd"])
+def test_a_secret_address_is_looked_at_as_one_of_the_spec_is(url):
+    with pytest.raises(RolloutError, match="https"):
+        post(url, b"{}", {}, "slack")
+
+
+def test_a_redirect_is_a_failure_and_not_followed():
+    with receiver() as (other, second), receiver(302, other) as (url, first):
+        with pytest.raises(RolloutError, match="answered 302"):
+            Webhook(url).send(message(), NOW)
+        assert len(first) == 1
+        assert second == []
+
+
+def test_a_secret_is_read_where_the_reference_says(monkeypatch):
+    monkeypatch.setenv("HOOK", "word")
+    assert resolve("env:HOOK") == "word"
+    monkeypatch.delenv("HOOK")
+    with pytest.raises(RolloutError, match="HOOK is not set"):
+        resolve("env:HOOK")
+
+    class Session:
+        def request(self, method: str, url: str, **_: Any) -> Any:
+            assert url == "https://secretmanager.googleapis.com/v1/projects/p/secrets/s/versions/1:access"
+
+            class Answer:
+                status_code = 200
+
+                def json(self) -> Any:
+                    return {"payload": {"data": base64.b64encode(b"word\n").decode()}}
+
+            return Answer()
+
+    assert resolve("projects/p/secrets/s/versions/1", session=Session()) == "word"
+
+
+def entry(kind: str = "transition", **data: Any) -> LogEntry:
+    return LogEntry(seq=1, at=NOW, kind=kind, text="text", data=data)
+
+
+def test_measurements_and_progress_are_not_news():
+    world = World()
+    record = world.start().record
+    assert message_of(entry("measured"), record) is None
+    assert message_of(entry("operation", error=None), record) is None
+    failed = message_of(entry("operation", error="no quota"), record)
+    assert failed is not None
+    assert failed["failure"]
+    passed = message_of(entry(event="passed"), record)
+    assert passed is not None
+    assert not passed["failure"]
+
+
+def notified(world: World, *routes: Route, **options: Any) -> list[str]:
+    """Run a rollout to its end with a notifier; the warnings of its history."""
+    controller = world.start()
+    controller._notifier = Notifier(routes, sleep=lambda _seconds: None, **options)
+    controller.run()
+    controller.close()
+    return [e.text for e in world.store().log(world.record().id) if e.kind == "warning"]
+
+
+def test_every_transition_is_told_in_order_and_failures_alone_to_who_wants_those():
+    everything, failures = Kept(), Kept()
+    world = World(errors=0.5)
+    assert notified(world, Route(everything), Route(failures, failures_only=True)) == []
+    events = [m["event"] for m in everything.got]
+    assert events[0] == "ready"
+    assert events[-3:] == ["gate_failed", "restored", "canary_removed"]
+    assert everything.got[-1]["ending"] == "rolled_back"
+    assert [m["event"] for m in failures.got] == ["gate_failed"]
+
+
+def test_a_failing_notifier_does_not_stop_a_rollout_and_is_in_its_history():
+    broken, kept, world = Broken(), Kept(), World()
+    warnings = notified(world, Route(broken), Route(kept))
+    assert world.record().ending is Ending.PROMOTED
+    assert broken.tried == ATTEMPTS * len(kept.got)
+    assert len(warnings) == len(kept.got)
+    assert "did not arrive: broken: answered 500" in warnings[0]
+
+
+def test_a_notifier_that_hangs_is_waited_for_only_a_little():
+    stop = threading.Event()
+
+    class Hanging(Kept):
+        def send(self, message: dict[str, Any], now: float) -> None:
+            stop.wait(10)
+
+    world = World()
+    controller = world.start()
+    controller._notifier = Notifier([Route(Hanging())])
+    assert controller.run().ending is Ending.PROMOTED
+    (left,) = controller._notifier.close(linger=0.01)
+    stop.set()
+    assert "were not sent within" in left
+
+
+def test_a_full_queue_drops_the_oldest_and_says_so():
+    go, entered = threading.Event(), threading.Event()
+
+    class Slow(Kept):
+        def send(self, message: dict[str, Any], now: float) -> None:
+            entered.set()
+            go.wait(10)
+            super().send(message, now)
+
+    slow, record = Slow(), World().start().record
+    notifier = Notifier([Route(slow)], size=2)
+    notifier.tell(LogEntry(seq=1, at=NOW, kind="transition", text="t", data={"event": "passed"}), record)
+    assert entered.wait(5)
+    for seq in (2, 3, 4):
+        notifier.tell(LogEntry(seq=seq, at=NOW, kind="transition", text="t", data={"event": "passed"}), record)
+    go.set()
+    problems = notifier.close()
+    assert f"{record.id}/2 was dropped" in problems[0]
+    assert next(m["id"].rpartition("/")[2] for m in slow.got) == "1"
+    assert slow.got[-1]["id"].endswith("/4")
+
+
+def test_what_a_channel_raises_is_told_without_its_address():
+    class Leaking(Kept):
+        def send(self, message: dict[str, Any], now: float) -> None:
+            raise ValueError("https://hooks.example/SECRET")
+
+    world = World()
+    assert not any("SECRET" in text for text in notified(world, Route(Leaking())))
+
+
+def test_a_secret_that_is_missing_is_a_warning_and_no_more(monkeypatch):
+    monkeypatch.delenv("NOPE", raising=False)
+    world = World(spec=spec_with(notify=[{"slack": "env:NOPE"}]))
+    controller = world.start()
+    controller._notifier = notifier_for([Notify(slack="env:NOPE")])
+    assert controller.run().ending is Ending.PROMOTED
+    warnings = [e.text for e in world.store().log(world.record().id) if e.kind == "warning"]
+    assert any("NOPE is not set" in text for text in warnings)
+
+
+def test_nobody_to_tell_is_no_notifier():
+    assert notifier_for([]) is None
