@@ -92,6 +92,9 @@ def test_the_lease_of_a_dead_process_of_this_machine_is_taken_over(blobs: Blobs)
     one.acquire(lease("1"), NOW)
     two = RolloutStore(blobs, "s", dead=lambda found: found.token == "1")
     two.acquire(lease("2"), NOW + 1)
+    holder = two.holder(NOW + 1)
+    assert holder is not None
+    assert holder.token == "2"
 
 
 def test_a_process_is_known_dead_only_here_and_a_reused_pid_is_not_it() -> None:

@@ -48,8 +48,11 @@ def points(store: SeriesStore, metric: str) -> dict[tuple[tuple[str, str], ...],
 
 
 def test_it_is_the_recorder_of_the_seams(clock: FakeClock, store: SeriesStore) -> None:
-    recorder: Recorder = MetricRecorder(store, clock)
-    recorder.served(served())
+    recorder = MetricRecorder(store, clock)
+    seen: Recorder = recorder
+    seen.served(served())
+    clock.time += 60
+    assert recorder.flush() > 0
 
 
 def test_requests_of_a_period_become_one_point_on_its_grid(clock: FakeClock, store: SeriesStore) -> None:
