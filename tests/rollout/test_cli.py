@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from typer.testing import CliRunner
 
-from tests.rollout.world import World, step
+from tests.rollout.world import World, spec_with, step
+from vertex_deploy.cli.output import OutputFormat
 from vertex_deploy.cli.rollout import app
+from vertex_deploy.cli.screen import Screen
 from vertex_deploy.errors import RolloutError
 from vertex_deploy.rollout.blobs import DirectoryBlobs
 from vertex_deploy.rollout.machine import Phase
+from vertex_deploy.rollout.record import LogEntry
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -88,3 +91,46 @@ def test_a_request_that_means_nothing_here_is_refused(folder: Folder) -> None:
     found = folder.run("resume")
     assert isinstance(found.exception, RolloutError)
     assert "resume has no meaning" in str(found.exception)
+
+
+def test_status_wait_exits_with_the_rollouts_own_code(folder: Folder) -> None:
+    folder.world.run()
+    found = folder.run("status", "--wait", "-o", "json")
+    assert (found.exit_code, json.loads(found.stdout)["ending"]) == (10, "rolled_back")
+
+
+def test_promoting_past_an_approval_names_the_option(folder: Folder) -> None:
+    folder.world.spec = spec_with(steps=[{"weight": 10, "hold": "1m"}, {"weight": 100, "approval": True}])
+    folder.world.errors = 0.0
+    controller = folder.world.start()
+    while controller.record.phase is not Phase.AWAITING_APPROVAL:
+        step(controller)
+    found = folder.run("promote")
+    assert isinstance(found.exception, RolloutError)
+    assert "promote --approver NAME" in str(found.exception)
+
+
+def test_in_a_log_a_measurement_takes_a_line_when_it_says_something_new_or_once_in_ten_seconds(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    world = World(spec=spec_with(poll="1s"))
+    with Screen(lambda _record: [], OutputFormat.TEXT, None) as screen:
+        controller = world.start()
+        controller._on_entry = screen.entry
+        controller.run()
+    lines = capsys.readouterr().out.splitlines()
+    log = world.store().log(world.record().id)
+    holds = [line for line in lines if "holding " in line and "pass:" in line]
+    measured = [entry for entry in log if entry.kind == "measured"]
+    assert len(measured) >= 20
+    assert 6 <= len(holds) <= 20
+    assert len([line for line in lines if "split set" in line]) == 3
+
+
+def test_a_measurement_that_changes_the_outcome_is_shown_at_once(capsys: pytest.CaptureFixture[str]) -> None:
+    record = World().start().record
+    with Screen(lambda _record: [], OutputFormat.TEXT, None) as screen:
+        for seq, (at, outcome) in enumerate([(0, "pass"), (3, "pass"), (4, "fail"), (6, "fail"), (14, "fail")]):
+            data = {"verdict": {"outcome": outcome}}
+            screen.entry(LogEntry(seq=seq, at=at, kind="measured", text=f"at {at}", data=data), record)
+    assert [line.split()[-1] for line in capsys.readouterr().out.splitlines()] == ["0", "4", "14"]

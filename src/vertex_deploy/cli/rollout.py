@@ -7,9 +7,6 @@ aborted, 12 paused.
 
 from __future__ import annotations
 
-import json
-import sys
-from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,11 +14,10 @@ import typer
 
 from vertex_deploy.cli.judge import judge
 from vertex_deploy.cli.output import Output, OutputFormat, emit
+from vertex_deploy.cli.screen import Screen, clock_time
 
 if TYPE_CHECKING:
-    from typing import Self, TextIO
-
-    from vertex_deploy.rollout.record import LogEntry, Record
+    from vertex_deploy.rollout.record import Record
     from vertex_deploy.rollout.store import RolloutStore
 
 app = typer.Typer(
@@ -40,62 +36,12 @@ Root = Annotated[
     str, typer.Option("--store", envvar="VERTEX_DEPLOY_STORE", help="Folder or gs://BUCKET/PREFIX that keeps rollouts.")
 ]
 Events = Annotated[str | None, typer.Option("--events", metavar="FILE|-", help="Write events as NDJSON, one a line.")]
+Release = Annotated[
+    Path | None, typer.Option("--release", help="JSON with image, artifact and commit, as a build hands over.")
+]
 
 _SPEC = Path("deploy.yaml")
 _ROOT = ".vertex-deploy/rollouts"
-
-
-class _Screen:
-    """Shows a rollout: a live tree on a terminal, one line an event elsewhere."""
-
-    def __init__(self, store: RolloutStore, output: OutputFormat, events: str | None) -> None:
-        self._store = store
-        self._last = ""
-        self._stack = ExitStack()
-        self._events: TextIO | None = None
-        if events == "-":
-            self._events = sys.stdout
-        elif events:
-            self._events = self._stack.enter_context(_appended(Path(events)))
-        quiet = output is OutputFormat.JSON or events == "-"
-        self._out = sys.stderr if quiet else sys.stdout
-        self._live: Any = None
-        if self._out.isatty():
-            from rich.console import Console  # noqa: PLC0415 - only where there is a terminal to draw on
-            from rich.live import Live  # noqa: PLC0415 - see above
-
-            console = Console(file=self._out, highlight=False)
-            self._live = self._stack.enter_context(Live(console=console, auto_refresh=False, transient=True))
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stack.close()
-
-    def entry(self, entry: LogEntry, record: Record) -> None:
-        """One more line of history."""
-        if self._events is not None:
-            self._events.write(json.dumps({"rollout": record.id, **entry.to_json()}, default=str) + "\n")
-            self._events.flush()
-        if entry.kind != "measured" or entry.text != self._last:
-            self._print(f"{_clock_time(entry.at)}  {record.phase:<17} {entry.text}")
-        self._last = entry.text if entry.kind == "measured" else self._last
-        self.record(record)
-
-    def record(self, record: Record) -> None:
-        """Draw the tree anew, if there is a terminal."""
-        if self._live is not None:
-            from rich.text import Text  # noqa: PLC0415 - only where there is a terminal to draw on
-
-            self._live.update(Text("\n".join(_lines(self._store, record))), refresh=True)
-
-    def _print(self, line: str) -> None:
-        if self._live is not None:
-            self._live.console.print(line, markup=False)
-        else:
-            self._out.write(line + "\n")
-            self._out.flush()
 
 
 @app.command()
@@ -106,27 +52,22 @@ def start(
     output: Output = OutputFormat.TEXT,
     events: Events = None,
     report: Annotated[Path | None, typer.Option("--report", help="Also write the HTML report here.")] = None,
-    release_file: Annotated[
-        Path | None, typer.Option("--release", help="JSON with image, artifact and commit, as a build hands over.")
-    ] = None,
+    release_file: Release = None,
     detach: Annotated[
         bool, typer.Option("--detach-after-promotion", help="Stop at 100%; `rollout tick` removes stable later.")
     ] = False,
     root: Root = _ROOT,
 ) -> None:
     """Start a rollout, or go on with the one that is under way, and stay until it ends or pauses."""
-    from vertex_deploy.release import build_release, read_pins  # noqa: PLC0415 - --help must not wait for it
-    from vertex_deploy.rollout import engine, session  # noqa: PLC0415 - see above
+    from vertex_deploy.rollout import engine, session  # noqa: PLC0415 - --help must not wait for it
     from vertex_deploy.rollout.clock import SystemClock  # noqa: PLC0415 - see above
     from vertex_deploy.rollout.machine import Phase  # noqa: PLC0415 - see above
     from vertex_deploy.spec import load  # noqa: PLC0415 - see above
 
     spec = load(spec_file, env)
-    release = build_release(
-        spec, pins=read_pins(release_file) if release_file else None, commit=engine.git_commit(spec_file.parent)
-    )
+    release = _release(spec, spec_file, release_file)
     store, clock = engine.open_store(engine.key_of(spec, env), root), SystemClock()
-    with session.leased(store, clock), _Screen(store, output, events) as screen:
+    with session.leased(store, clock), Screen(lambda found: _lines(store, found), output, events) as screen:
         record, resumed = session.start(store, spec, release, clock=clock)
         _announce(store, record, resumed=resumed, screen=screen)
         record = session.drive(
@@ -143,13 +84,76 @@ def start(
 
 
 @app.command()
-def status(
-    spec_file: SpecFile = _SPEC, *, env: Env = None, output: Output = OutputFormat.TEXT, root: Root = _ROOT
+def plan(
+    spec_file: SpecFile = _SPEC,
+    *,
+    env: Env = None,
+    output: Output = OutputFormat.TEXT,
+    release_file: Release = None,
+    root: Root = _ROOT,
 ) -> None:
-    """Show where the newest rollout is, and return at once (exit 0 whatever it is)."""
+    """Say what `rollout start` would do, changing nothing (exit 6 if it would be refused)."""
+    import time  # noqa: PLC0415 - beside its only use
+
+    from vertex_deploy.errors import ExitCode  # noqa: PLC0415 - --help must not wait for it
+    from vertex_deploy.rollout import engine  # noqa: PLC0415 - see above
+    from vertex_deploy.rollout.preview import preview_lines  # noqa: PLC0415 - see above
+    from vertex_deploy.spec import load  # noqa: PLC0415 - see above
+
+    spec = load(spec_file, env)
+    store = engine.open_store(engine.key_of(spec, env), root)
+    found = engine.preview_for(store, spec, _release(spec, spec_file, release_file), now=time.time())
+    emit(found.to_json(), output, lambda: "\n".join(preview_lines(found)))
+    raise typer.Exit(ExitCode.OK if found.starts else ExitCode.ROLLOUT)
+
+
+@app.command()
+def retry(
+    spec_file: SpecFile = _SPEC,
+    *,
+    env: Env = None,
+    output: Output = OutputFormat.TEXT,
+    events: Events = None,
+    root: Root = _ROOT,
+) -> None:
+    """Try the newest rollout again, after it failed, was aborted or rolled back: same spec, same release."""
+    from vertex_deploy.rollout import session  # noqa: PLC0415 - --help must not wait for it
+    from vertex_deploy.rollout.clock import SystemClock  # noqa: PLC0415 - see above
+
+    store, clock = _store(spec_file, env, root), SystemClock()
+    with session.leased(store, clock), Screen(lambda found: _lines(store, found), output, events) as screen:
+        record = session.retry(store, clock=clock)
+        _announce(store, record, resumed=False, screen=screen)
+        record = session.drive(store, record, clock=clock, on_entry=screen.entry, on_idle=screen.record)
+    _finish(store, record, output, events)
+
+
+@app.command()
+def status(
+    spec_file: SpecFile = _SPEC,
+    *,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Block until it is promoted, over, paused or waits for an approval.")
+    ] = False,
+    env: Env = None,
+    output: Output = OutputFormat.TEXT,
+    root: Root = _ROOT,
+) -> None:
+    """Show where the newest rollout is, and return at once (exit 0 whatever it is).
+
+    With --wait: when it has come somewhere, with the rollout's own exit code. Nobody has to drive it meanwhile.
+    """
     store = _store(spec_file, env, root)
     record = _newest(store)
-    emit(_view(store, record).to_json(), output, lambda: "\n".join(_lines(store, record)))
+    if wait:
+        from vertex_deploy.rollout import session  # noqa: PLC0415 - --help must not wait for it
+        from vertex_deploy.rollout.clock import SystemClock  # noqa: PLC0415 - see above
+
+        record = session.wait(store, clock=SystemClock())
+    view = _view(store, record)
+    emit(view.to_json(), output, lambda: "\n".join(_lines(store, record)))
+    if wait:
+        raise typer.Exit(view.exit_code)
 
 
 @app.command()
@@ -163,7 +167,7 @@ def watch(
     store = _store(spec_file, env, root)
     shown = 0
 
-    with _Screen(store, output, None) as screen:
+    with Screen(lambda found: _lines(store, found), output, None) as screen:
 
         def seen(record: Record) -> None:
             nonlocal shown
@@ -189,7 +193,7 @@ def history(
     store = _store(spec_file, env, root)
     if rollout is not None:
         entries = store.log(store.load(rollout).id)
-        text = "\n".join(f"{_clock_time(entry.at)}  {entry.kind:<10} {entry.text}" for entry in entries)
+        text = "\n".join(f"{clock_time(entry.at)}  {entry.kind:<10} {entry.text}" for entry in entries)
         emit([entry.to_json() for entry in entries], output, lambda: text)
         return
     views = [_view(store, store.load(found)) for found in store.ids()]
@@ -234,12 +238,15 @@ def promote(
     spec_file: SpecFile = _SPEC,
     *,
     full: Annotated[bool, typer.Option("--full", help="To 100% at once, past all remaining steps.")] = False,
+    approver: Annotated[
+        str, typer.Option("--approver", metavar="NAME", help="Who approves a step that asks for it; recorded.")
+    ] = "",
     env: Env = None,
     output: Output = OutputFormat.TEXT,
     root: Root = _ROOT,
 ) -> None:
-    """Go to the next step now, without waiting for its gates; recorded with your name."""
-    _steer("promote_full" if full else "promote", spec_file, env, output, root)
+    """Go to the next step now, or approve it where it waits for that; recorded with your name."""
+    _steer("promote_full" if full else "promote", spec_file, env, output, root, approver=approver)
 
 
 @app.command()
@@ -256,7 +263,7 @@ def tick(
     from vertex_deploy.rollout.clock import SystemClock  # noqa: PLC0415 - see above
 
     store, clock = _store(spec_file, env, root), SystemClock()
-    with session.leased(store, clock), _Screen(store, output, events) as screen:
+    with session.leased(store, clock), Screen(lambda found: _lines(store, found), output, events) as screen:
         record = session.tick(store, session.under_way(store), clock=clock, on_entry=screen.entry)
     _finish(store, record, output, events)
 
@@ -282,16 +289,7 @@ def report(
     emit(report_data(store, record), output, lambda: where)
 
 
-def _appended(path: Path) -> TextIO:
-    from vertex_deploy.errors import UsageError  # noqa: PLC0415 - --help must not wait for it
-
-    try:
-        return path.open("a", encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"{path}: events cannot be written ({error.strerror}); name another file") from error
-
-
-def _steer(verb: str, spec_file: Path, env: str | None, output: OutputFormat, root: str) -> None:
+def _steer(verb: str, spec_file: Path, env: str | None, output: OutputFormat, root: str, *, approver: str = "") -> None:
     """Ask whoever drives the rollout, and watch; if nobody does, drive it here."""
     from vertex_deploy.rollout import session  # noqa: PLC0415 - --help must not wait for it
     from vertex_deploy.rollout.clock import SystemClock  # noqa: PLC0415 - see above
@@ -301,7 +299,7 @@ def _steer(verb: str, spec_file: Path, env: str | None, output: OutputFormat, ro
     record = session.under_way(store)
     known, to_the_end = record.handled, asked in {Verb.ABORT, Verb.ROLLBACK}
     settled = False
-    if session.ask(store, asked, clock=clock):
+    if session.ask(store, asked, clock=clock, approver=approver):
         record = session.follow(
             store,
             clock=clock,
@@ -311,14 +309,14 @@ def _steer(verb: str, spec_file: Path, env: str | None, output: OutputFormat, ro
         settled = record.over or (not to_the_end and record.handled != known)
     if not settled:
         # Nobody drives it, or whoever did stopped before this was done.
-        with session.leased(store, clock), _Screen(store, output, None) as screen:
+        with session.leased(store, clock), Screen(lambda found: _lines(store, found), output, None) as screen:
             record = session.drive(
                 store, session.under_way(store), clock=clock, on_entry=screen.entry, on_idle=screen.record
             )
     _finish(store, record, output, None)
 
 
-def _announce(store: RolloutStore, record: Record, *, resumed: bool, screen: _Screen) -> None:
+def _announce(store: RolloutStore, record: Record, *, resumed: bool, screen: Screen) -> None:
     for entry in store.log(record.id)[-1 if resumed else 0 :]:
         screen.entry(entry, record)
 
@@ -342,6 +340,14 @@ def _write_report(store: RolloutStore, record: Record, path: Path) -> None:
         path.write_text(render_report(report_data(store, record)), encoding="utf-8")
     except OSError as error:
         raise UsageError(f"{path}: the report cannot be written ({error.strerror}); name another place") from error
+
+
+def _release(spec: Any, spec_file: Path, release_file: Path | None) -> Any:
+    from vertex_deploy.release import build_release, read_pins  # noqa: PLC0415 - --help must not wait for it
+    from vertex_deploy.rollout.engine import git_commit  # noqa: PLC0415 - see above
+
+    pins = read_pins(release_file) if release_file else None
+    return build_release(spec, pins=pins, commit=git_commit(spec_file.parent))
 
 
 def _store(spec_file: Path, env: str | None, root: str) -> RolloutStore:
@@ -374,9 +380,3 @@ def _lines(store: RolloutStore, record: Record) -> list[str]:
     from vertex_deploy.rollout.view import lines  # noqa: PLC0415 - --help must not wait for it
 
     return lines(_view(store, record))
-
-
-def _clock_time(seconds: float) -> str:
-    from datetime import datetime  # noqa: PLC0415 - beside its only use
-
-    return datetime.fromtimestamp(seconds).astimezone().strftime("%H:%M:%S")

@@ -60,9 +60,7 @@ def retry(store: RolloutStore, *, clock: Clock) -> Record:
     if last is None:
         raise RolloutError(f"{store.where}: no rollout yet; begin one with `vertex-deploy rollout start`")
     if not last.over:
-        raise RolloutError(
-            f"rollout {last.id} is {last.phase}; `rollout start` goes on with it, `rollout abort` ends it"
-        )
+        raise RolloutError(f"rollout {last.id} is {last.phase}; `rollout start` goes on with it")
     if last.ending is Ending.PROMOTED:
         raise RolloutError(f"rollout {last.id} was promoted: there is nothing to try again")
     why = f", again after {last.id} ({last.ending})"

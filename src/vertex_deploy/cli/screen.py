@@ -1,0 +1,108 @@
+"""What `vertex-deploy rollout` shows while it works: a live tree on a terminal, plain lines for logs, NDJSON of events.
+
+Left out: what the tree says (``rollout.view``).
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vertex_deploy.cli.output import OutputFormat
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Self, TextIO
+
+    from vertex_deploy.rollout.record import LogEntry, Record
+
+QUIET = 10.0
+"""Seconds between two measurements that say the same, where each takes a line."""
+
+
+class Screen:
+    """Shows a rollout: a live tree on a terminal, one line an event elsewhere.
+
+    Args:
+        lines: gives the tree of a record.
+        output: the command's ``-o``; progress goes to standard error where standard output carries JSON.
+        events: where events go as NDJSON: a file, - or None.
+    """
+
+    def __init__(self, lines: Callable[[Record], list[str]], output: OutputFormat, events: str | None) -> None:
+        self._lines = lines
+        self._measured = ("", 0.0)
+        self._stack = ExitStack()
+        self._events: TextIO | None = None
+        if events == "-":
+            self._events = sys.stdout
+        elif events:
+            self._events = self._stack.enter_context(_appended(Path(events)))
+        quiet = output is OutputFormat.JSON or events == "-"
+        self._out = sys.stderr if quiet else sys.stdout
+        self._live: Any = None
+        if self._out.isatty():
+            from rich.console import Console  # noqa: PLC0415 - only where there is a terminal to draw on
+            from rich.live import Live  # noqa: PLC0415 - see above
+
+            console = Console(file=self._out, highlight=False)
+            self._live = self._stack.enter_context(Live(console=console, auto_refresh=False, transient=True))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def entry(self, entry: LogEntry, record: Record) -> None:
+        """One more line of history."""
+        if self._events is not None:
+            self._events.write(json.dumps({"rollout": record.id, **entry.to_json()}, default=str) + "\n")
+            self._events.flush()
+        if self._worth_a_line(entry):
+            self._print(f"{clock_time(entry.at)}  {record.phase:<17} {entry.text}")
+        self.record(record)
+
+    def _worth_a_line(self, entry: LogEntry) -> bool:
+        """A measurement is, if it changes the outcome or the last one that was shown is a while ago."""
+        if entry.kind != "measured":
+            return True
+        outcome, at = self._measured
+        now = str(entry.data.get("verdict", {}).get("outcome", ""))
+        if now == outcome and entry.at - at < QUIET:
+            return False
+        self._measured = (now, entry.at)
+        return True
+
+    def record(self, record: Record) -> None:
+        """Draw the tree anew, if there is a terminal."""
+        if self._live is not None:
+            from rich.text import Text  # noqa: PLC0415 - only where there is a terminal to draw on
+
+            self._live.update(Text("\n".join(self._lines(record))), refresh=True)
+
+    def _print(self, line: str) -> None:
+        if self._live is not None:
+            self._live.console.print(line, markup=False)
+        else:
+            self._out.write(line + "\n")
+            self._out.flush()
+
+
+def clock_time(seconds: float) -> str:
+    """Seconds since the epoch as local time of day."""
+    from datetime import datetime  # noqa: PLC0415 - beside its only use
+
+    return datetime.fromtimestamp(seconds).astimezone().strftime("%H:%M:%S")
+
+
+def _appended(path: Path) -> TextIO:
+    from vertex_deploy.errors import UsageError  # noqa: PLC0415 - --help must not wait for it
+
+    try:
+        return path.open("a", encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"{path}: events cannot be written ({error.strerror}); name another file") from error

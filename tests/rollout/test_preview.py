@@ -1,0 +1,156 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.rollout.world import STABLE, World, spec_with, step
+from vertex_deploy.errors import CloudError, RolloutError
+from vertex_deploy.rollout import session
+from vertex_deploy.rollout.evidence import Evidence
+from vertex_deploy.rollout.machine import Ending, Phase
+from vertex_deploy.rollout.plan import plan_of
+from vertex_deploy.rollout.preview import Preview, preview, preview_lines
+
+
+def look(world: World) -> Preview:
+    plan, gates = plan_of(world.spec), world.spec.rollout.gates
+    return preview(
+        plan=plan,
+        gates=("error_rate",),
+        release=world.release,
+        target=world.target,
+        evidence=Evidence(plan=plan, gates=gates, source_for=lambda _endpoint: world.source, log=list),
+        current=world.store().current(),
+        now=world.clock.now(),
+    )
+
+
+def test_a_plan_says_every_step_and_changes_nothing() -> None:
+    steps = [{"weight": 10, "hold": "1m"}, {"weight": 100, "approval": True}]
+    world = World(spec=spec_with(steps=steps))
+    assert preview_lines(look(world)) == [
+        "would start: stable is 111 (projects/p/locations/l/models/m@1)",
+        "1. upload the release as a model version",
+        "2. deploy it, without traffic",
+        "3. set the split to 111 90%, NEW 10%, hold 1m",
+        "4. wait for `rollout promote --approver NAME`, then set the split to NEW 100%",
+        "5. keep stable warm for 30s, then undeploy it",
+        "gates: error_rate; at least 1m of holds. Nothing was changed.",
+    ]
+    assert set(world.target.calls) == {"find_endpoint", "observe", "find_model"}
+    assert world.blobs.content == {}
+
+
+def test_what_is_planned_is_what_happens() -> None:
+    world = World()
+    planned = look(world)
+    record = world.run()
+    done = [{("NEW" if key == record.canary else key): value for key, value in s.items()} for s in world.target.splits]
+    assert [s.split for s in planned.steps] == done
+    assert look(world).outcome == "nothing"
+
+
+def test_the_first_version_is_planned_with_all_traffic() -> None:
+    world = World(first=True)
+    world.target.endpoint = None
+    found = look(world)
+    assert found.actions == (
+        "create the endpoint",
+        "upload the release as a model version",
+        "deploy it, with all traffic, ungated",
+    )
+    assert found.steps == ()
+
+
+def two_with_traffic(world: World) -> None:
+    world.target.deployed = (
+        *world.target.deployed,
+        type(world.target.deployed[0])(id="7", model="x/models/o", version="1"),
+    )
+    world.target.split = {STABLE: 60, "7": 40}
+
+
+def no_metrics(world: World) -> None:
+    world.source.produce = lambda *_: []
+
+
+def denied(world: World) -> None:
+    world.source.failure = CloudError("ListTimeSeries: PERMISSION_DENIED", code="PERMISSION_DENIED")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "why"),
+    [
+        (two_with_traffic, "no single stable version"),
+        (no_metrics, "no metrics of the last hour"),
+        (denied, "PERMISSION_DENIED"),
+    ],
+)
+def test_a_plan_refuses_what_a_start_would_refuse(spoil: Any, why: str) -> None:
+    world = World(spec=spec_with(on_missing_metrics="refuse"))
+    spoil(world)
+    found = look(world)
+    assert not found.starts
+    assert why in found.reason
+    assert world.run().ending is Ending.FAILED
+
+
+def test_a_rollout_under_way_is_resumed_or_in_the_way() -> None:
+    world = World()
+    world.start()
+    assert look(world).outcome == "resume"
+    world.release = type(world.release)(image="other", artifact="", commit="", hash="0" * 12)
+    found = look(world)
+    assert found.outcome == "refuse"
+    assert "under way" in found.reason
+
+
+def test_a_retry_begins_the_same_release_again_and_says_after_what() -> None:
+    world = World(errors=0.3)
+    first = world.run()
+    assert first.ending is Ending.ROLLED_BACK
+    world.errors = 0.0
+    world.clock.sleep(60)
+    again = session.retry(world.store(), clock=world.clock)
+    assert (again.release, again.spec_hash) == (first.release, first.spec_hash)
+    assert again.tail is not None
+    assert again.tail.text.endswith(f", again after {first.id} (rolled_back)")
+    record = world.run()
+    assert (record.id, record.ending) == (again.id, Ending.PROMOTED)
+    assert world.target.versions.count(world.release.hash) == 1
+    with pytest.raises(RolloutError, match="was promoted"):
+        session.retry(world.store(), clock=world.clock)
+
+
+def test_there_is_nothing_to_retry_before_a_rollout_or_while_one_is_under_way() -> None:
+    world = World()
+    with pytest.raises(RolloutError, match="no rollout yet"):
+        session.retry(world.store(), clock=world.clock)
+    world.start()
+    with pytest.raises(RolloutError, match="goes on with it"):
+        session.retry(world.store(), clock=world.clock)
+
+
+@pytest.mark.parametrize(
+    ("steps", "errors", "phase"),
+    [
+        ([{"weight": 10, "hold": "1m"}, {"weight": 100}], 0.0, Phase.KEEPING_STABLE),
+        ([{"weight": 10, "hold": "1m"}, {"weight": 100, "approval": True}], 0.0, Phase.AWAITING_APPROVAL),
+        ([{"weight": 10, "hold": "1m"}, {"weight": 100}], 0.3, Phase.DONE),
+    ],
+)
+def test_waiting_ends_where_the_rollout_has_come_somewhere(steps: Any, errors: float, phase: Phase) -> None:
+    world = World(spec=spec_with(steps=steps), errors=errors)
+    controller = world.start()
+    sleep = world.clock.sleep
+
+    def driven(seconds: float) -> None:
+        """Somebody else drives while we wait."""
+        world.clock.sleep = sleep
+        step(controller)
+        world.clock.sleep = driven
+
+    world.clock = type("Driven", (type(world.clock),), {"__slots__": ("sleep",)})(time=world.clock.time)
+    world.clock.sleep = driven
+    assert session.wait(world.store(), clock=world.clock).phase is phase
