@@ -139,3 +139,28 @@ def test_an_oversized_body_gets_its_answer_and_not_a_reset(artifacts, start):
     server = start(artifacts["eager"], SERVING_MAX_BODY_BYTES="1000")
     server.until_healthy()
     assert server.predict(b"x" * 3_000_000)[0] == 413
+
+
+@pytest.mark.parametrize("answers", [False, True], ids=["refuses connections", "takes them and says nothing"])
+def test_an_unreachable_cloud_monitoring_costs_log_lines_only(artifacts, photos, start, answers):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        if not answers:
+            listener.close()
+        server = start(
+            artifacts["eager"],
+            SERVING_METRICS_EXPORT="cloud",
+            SERVING_METRICS_PERIOD_S="5",
+            SERVING_MONITORING_ENDPOINT=f"http://127.0.0.1:{port}",
+            SERVING_GRACE_S="0",
+            AIP_PROJECT_NUMBER="123",
+            AIP_ENDPOINT_ID="55",
+            AIP_DEPLOYED_MODEL_ID="7",
+        )
+        server.until_healthy()
+        assert server.predict(photos["coffee"], "image/jpeg")[0] == 200
+        server.terminate()
+        assert server.wait() == 0
+    assert server.err.read_text() == ""  # gRPC is silent too: the platform records stderr as errors
+    text = server.out.read_text()
+    assert text.count("metrics were not written: ") + text.count("the last metrics were not written within") >= 1
