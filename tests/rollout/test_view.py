@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
+import pytest
+
 from tests.rollout.world import World, spec_with, step
 from vertex_deploy.rollout.machine import Phase
 from vertex_deploy.rollout.plan import plan_of
 from vertex_deploy.rollout.requests import Verb
 from vertex_deploy.rollout.store import Lease
-from vertex_deploy.rollout.view import View, lines, quantity, view_of
+from vertex_deploy.rollout.view import GateView, View, evidence_bar, lines, quantity, view_of
 
 
 def view(world: World, *, driven: bool = False) -> View:
@@ -28,9 +32,11 @@ def test_a_hold_shows_step_time_left_split_and_readings() -> None:
     assert text(world, driven=True) == (
         "lite0  holding  step 1 of 3 (10%)  30s left\n"
         "├─ split is 111: 90%, CANARY: 10%; holding for 1m\n"
-        "├─ stable ██████████████████··  90%  111  m@1\n"
-        "├─ canary ██··················  10%  CANARY  m@2\n"
-        "├─ ✔ error_rate (absolute): 0%, limit 1%, stable 0%, 200 requests: pass\n"
+        "├─ endpoint 1\n"
+        "│  ├─ stable ██████████████████··  90%  111  m@1\n"
+        "│  └─ canary ██··················  10%  CANARY  m@2\n"
+        "├─ gates, with the evidence against the new version\n"
+        "│  └─ ✔ error_rate  absolute  ·········· 1 of 40  0%, limit 1%, stable 0%, 200 requests: pass\n"
         "└─ ROLLOUT, started 2027-01-15T08:00:00Z, driven by pid 42 on box"
     )
 
@@ -42,7 +48,7 @@ def test_a_split_that_is_not_as_it_should_be_shows_both() -> None:
         step(controller)
     world.target.change_split({"111": 70, controller.record.canary: 30})
     controller.run()
-    assert "├─ stable ██████████████······  70%  (desired 90%)  111  m@1" in text(world)
+    assert "│  ├─ stable ██████████████······  70%  (desired 90%)  111  m@1" in text(world)
     assert "paused" in text(world)
     assert view(world).exit_code == 12
 
@@ -75,3 +81,52 @@ def test_quantities_carry_their_unit() -> None:
     assert quantity(0.0123, "share") == "1.23%"
     assert quantity(87.25, "ms") == "87.25 ms"
     assert quantity(None, "ms") == "not measured"
+
+
+def test_gates_line_up_and_show_how_near_each_is_to_failing() -> None:
+    world = World()
+    world.run()
+    gate = GateView(
+        gate="error_rate",
+        kind="absolute",
+        outcome="continue",
+        value="1.2%",
+        limit="1%",
+        stable="0.1%",
+        samples=900,
+        evidence=6.5,
+        needed=40.0,
+        explanation="",
+        dry_run=False,
+    )
+    other = replace(gate, gate="latency_p95", kind="relative", outcome="insufficient", value="not measured", stable="")
+    other = replace(other, limit="not measured", samples=0, evidence=1.0, needed=80.0)
+    shown = lines(replace(view(world), gates=(gate, other)))
+    assert shown[5:8] == [
+        "├─ gates, with the evidence against the new version",
+        "│  ├─ … error_rate   absolute  █████····· 6.5 of 40  1.2%, limit 1%, stable 0.1%, 900 requests: continue",
+        "│  └─ ○ latency_p95  relative  ·········· 1 of 80  not measured, limit not measured, 0 requests: insufficient",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("evidence", "bar"),
+    [(0.0, "····"), (1.0, "····"), (10.0, "██··"), (99.9, "███·"), (100.0, "████"), (1e12, "████")],
+)
+def test_an_evidence_bar_is_logarithmic_and_full_only_at_failure(evidence: float, bar: str) -> None:
+    assert evidence_bar(evidence, 100.0, 4) == bar
+
+
+def test_a_tree_has_no_branch_for_what_is_not_there_yet() -> None:
+    world = World(first=True)
+    world.start()
+    assert [line[:2] for line in lines(view(world))] == ["li", "├─", "└─"]
+
+
+def test_a_dry_run_says_that_it_decides_nothing() -> None:
+    gate = {"metric": "error_rate", "max": "1%", "min_requests": 100, "dry_run": True}
+    world = World(spec=spec_with(gates=[{"metric": "error_rate", "max": "5%"}, gate]), errors=0.02)
+    controller = world.start()
+    while controller.record.phase is not Phase.HOLDING or world.clock.now() - controller.record.entered < 30:
+        step(controller)
+    assert [line.endswith("(dry run)") for line in text(world).splitlines() if "error_rate" in line] == [False, True]

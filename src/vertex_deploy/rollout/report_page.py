@@ -176,8 +176,8 @@ def _evidence_charts(data: Mapping[str, Any]) -> str:
         )
     return (
         "<p>An e-value: what a stake of 1 has become by betting, at fair odds and over the whole rollout, that the "
-        "new version breaks the gate. 1 is no evidence. If it meets all gates, the chance that any of them ever gets to "
-        "its line is at most 5%, however often it is looked at.</p>" + "".join(charts)
+        "new version breaks the gate. 1 is no evidence. If it meets all gates, the chance that any ever gets to its "
+        "line is at most 5%, however often it is looked at.</p>" + "".join(charts)
     )
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from math import log
 from typing import TYPE_CHECKING, Any
 
 from vertex_deploy.errors import ExitCode
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from vertex_deploy.rollout.store import Lease
 
 ICONS = {"pass": "✔", "fail": "✖", "continue": "…", "insufficient": "○"}
-_BAR = 20
+_BAR, _EVIDENCE_BAR = 20, 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +38,21 @@ class Share:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GateView:
-    """One reading of the judge, ready to be printed."""
+    """One reading of the judge, ready to be printed.
+
+    Args:
+        gate: its label.
+        kind: absolute or relative.
+        outcome: pass, fail, continue or insufficient.
+        value: of the canary, with its unit.
+        limit: what the value is held against.
+        stable: stable's value, or "".
+        samples: the canary's requests in this step.
+        evidence: e-value against the canary, over the whole rollout.
+        needed: e-value at which the check fails.
+        explanation: one sentence.
+        dry_run: reported only.
+    """
 
     gate: str
     kind: str
@@ -47,7 +62,9 @@ class GateView:
     stable: str
     samples: int
     evidence: float
+    needed: float
     explanation: str
+    dry_run: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +74,7 @@ class View:
     Args:
         name: of the spec.
         id: of the rollout.
+        endpoint: full resource name, or "" before it exists.
         phase: where it is.
         doing: one sentence about that phase.
         step: such as "2 of 3", or "".
@@ -75,6 +93,7 @@ class View:
 
     name: str
     id: str
+    endpoint: str
     phase: str
     doing: str
     step: str
@@ -116,6 +135,7 @@ def view_of(record: Record, plan: Plan, *, now: float, holder: Lease | None = No
     return View(
         name=record.name,
         id=record.id,
+        endpoint=record.endpoint or "",
         phase=record.phase,
         doing=SUMMARY[record.phase],
         step=f"{record.step + 1} of {plan.last + 1}" if shown else "",
@@ -143,7 +163,7 @@ def time_left(record: Record, plan: Plan, now: float) -> float | None:
 
 
 def lines(view: View) -> list[str]:
-    """The view as lines of plain text."""
+    """The view as a tree of plain text: the endpoint with its versions, then the gates with their evidence."""
     head = f"{view.name}  {view.ending or view.phase}"
     if view.step:
         head += f"  step {view.step} ({view.weight}%)"
@@ -152,19 +172,49 @@ def lines(view: View) -> list[str]:
     if view.stage:
         head += f"  {view.stage}"
     found = [head, f"├─ {view.reason or view.doing}"]
-    for share in view.shares:
-        bar = ("█" * round(share.actual * _BAR / 100)).ljust(_BAR, "·")
-        off = "" if share.actual == share.desired else f"  (desired {share.desired}%)"
-        found.append(f"├─ {share.role:<6} {bar} {share.actual:>3}%{off}  {share.id}  {share.model}")
-    for gate in view.gates:
-        versus = f", stable {gate.stable}" if gate.stable else ""
-        found.append(
-            f"├─ {ICONS[gate.outcome]} {gate.gate} ({gate.kind}): {gate.value}, limit {gate.limit}{versus}, "
-            f"{gate.samples} requests: {gate.outcome}"
-        )
+    if view.shares:
+        found += [f"├─ endpoint {short(view.endpoint)}", *_branch([_share_line(share) for share in view.shares])]
+    if view.gates:
+        widths = (max(len(gate.gate) for gate in view.gates), max(len(gate.kind) for gate in view.gates))
+        title = "├─ gates, with the evidence against the new version"
+        found += [title, *_branch([_gate_line(gate, widths) for gate in view.gates])]
     driver = f"driven by {view.controller}" if view.controller else "no controller is at work"
     found.append(f"└─ {view.id}, started {view.started}" + (f", ended {view.ended}" if view.ended else f", {driver}"))
     return found
+
+
+def evidence_bar(evidence: float, needed: float, width: int = _EVIDENCE_BAR) -> str:
+    """How far evidence has come, on a log scale: empty at 1 (none) and below, full only when it is enough to fail.
+
+    Args:
+        evidence: e-value.
+        needed: e-value at which the check fails, above 1.
+        width: characters.
+    """
+    if evidence >= needed:
+        return "█" * width
+    reached = log(evidence) / log(needed) if evidence > 1 else 0.0
+    return ("█" * min(int(reached * width), width - 1)).ljust(width, "·")
+
+
+def _branch(entries: list[str]) -> list[str]:
+    return [f"│  {'└' if number == len(entries) else '├'}─ {entry}" for number, entry in enumerate(entries, 1)]
+
+
+def _share_line(share: Share) -> str:
+    bar = ("█" * round(share.actual * _BAR / 100)).ljust(_BAR, "·")
+    off = "" if share.actual == share.desired else f"  (desired {share.desired}%)"
+    return f"{share.role:<6} {bar} {share.actual:>3}%{off}  {share.id}  {share.model}".rstrip()
+
+
+def _gate_line(gate: GateView, widths: tuple[int, int]) -> str:
+    name, kind = gate.gate.ljust(widths[0]), gate.kind.ljust(widths[1])
+    versus = f", stable {gate.stable}" if gate.stable else ""
+    return (
+        f"{ICONS[gate.outcome]} {name}  {kind}  {evidence_bar(gate.evidence, gate.needed)} "
+        f"{gate.evidence:.2g} of {gate.needed:.3g}  {gate.value}, limit {gate.limit}{versus}, "
+        f"{gate.samples} requests: {gate.outcome}" + (" (dry run)" if gate.dry_run else "")
+    )
 
 
 def quantity(value: float | None, unit: str) -> str:
@@ -218,7 +268,9 @@ def _gate(reading: Mapping[str, Any]) -> GateView:
         stable=quantity(reading["stable"], unit) if reading["stable"] is not None else "",
         samples=reading["samples"],
         evidence=reading["evidence"],
+        needed=reading["evidence_needed"],
         explanation=reading["explanation"],
+        dry_run=reading["dry_run"],
     )
 
 
