@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
+from google.cloud import storage
 
 from .rollouts import Rollouts, until
 
@@ -65,6 +66,27 @@ def test_a_version_that_fails_requests_is_rolled_back_with_its_own_exit_code(ser
     assert events[-1]["data"]["ending"] == "rolled_back"
     (share,) = [s for s in found["shares"] if s["actual"]]
     assert (share["role"], share["actual"]) == ("stable", 100)
+
+
+def test_a_rollout_kept_in_a_bucket_is_planned_started_and_read_back_from_anywhere(served, monkeypatch):
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", served.env["STORAGE_EMULATOR_HOST"])
+    storage.Client(project="my-project").create_bucket("rollouts")
+    served.write("bucket")
+    where = ("--store", "gs://rollouts/team")
+    code, out = served.run("plan", *where, "-o", "json")
+    planned = json.loads(out)
+    assert (code, planned["outcome"]) == (0, "start")
+    assert [list(step["split"].values()) for step in planned["steps"]] == [[80, 20], [50, 50], [100]]
+    first = served.begin("start", *where)
+    until(lambda: '"holding"' in served.run("status", *where, "-o", "json")[1])
+    first.send_signal(signal.SIGKILL)
+    first.communicate()
+    code, out = served.run("start", *where, "-o", "json")
+    found = json.loads(out)
+    assert (code, found["ending"]) == (0, "promoted")
+    assert found["report"].startswith("gs://rollouts/team/tiny/")
+    assert served.run("status", *where, "--wait")[0] == 0
+    assert json.loads(served.run("plan", *where, "-o", "json")[1])["outcome"] == "nothing"
 
 
 def test_abort_from_another_terminal_ends_both_with_the_same_code(served):
