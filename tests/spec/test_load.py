@@ -112,7 +112,7 @@ def test_all_problems_are_reported_at_once_in_the_order_of_the_file():
         ("keep_stable: 24h", "keep_stable: 24", r"19: rollout.keep_stable: 24 is not a duration; write a number with a unit"),
         ("max: 0.5%", "max: 5", r"16: rollout.gates\[0\]: max of error_rate is a share, not 5; write it with"),
         ("scale_on: {gpu_duty_cycle", "scale_on: {gpu_duty", r"12: target.replicas.scale_on.gpu_duty: unknown key; did you mean gpu_duty_cycle\?"),
-        ("  steps: [{weight: 10, hold: 30m}, {weight: 50, hold: 30m}, {weight: 100}]", "  steps: 100", r"14: rollout.steps: must be a list; each entry: a mapping with the keys weight, hold, not 100"),
+        ("  steps: [{weight: 10, hold: 30m}, {weight: 50, hold: 30m}, {weight: 100}]", "  steps: 100", r"14: rollout.steps: must be a list; each entry: a mapping with the keys weight, hold, approval, not 100"),
         ("gcp: {project: my-project, region: us-central1}", "gcp: us-central1", r"3: gcp: must be a mapping with the keys project, region, not 'us-central1'"),
         ("type: vertex", "type: gke", r"9: target.type: must be vertex, not 'gke'"),
     ],
@@ -178,7 +178,7 @@ def test_storage_reads_back_what_it_wrote(write):
     spec = load(write(GOOD), "local")
     stored = to_storage(spec)
     assert stored["target"]["machine"]["accelerator"] == "L4:1"
-    assert stored["rollout"]["steps"][0] == {"weight": 10, "hold": "15s"}
+    assert stored["rollout"]["steps"][0] == {"weight": 10, "hold": "15s", "approval": False}
     assert from_storage(stored) == spec
 
 
