@@ -1,7 +1,8 @@
 """What goes wrong in production, each against one Local Vertex at the same time: real servers, requests, metrics, CLI.
 
 What is judged depends on counts, not on chance (see ``model_server``), and by margins that a busy machine does not eat:
-a slow answer takes 3 s where 1.5 s are allowed.
+a slow answer takes 3 s where 1.5 s are allowed. What is shown here is the judge, so that the gates' alert policies are
+off but for one test: they look back over five minutes, longer than these holds, pauses and initial delays.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ class Stage:
         self.environment, self.server = cli.json("env"), cli.json("status")["server"]["rest"]
 
     def first(self, name: str, *, gates: list[dict[str, Any]], **rollout: Any) -> Rollouts:
-        settings = {"steps": AGAINST, "gates": gates, "keep_stable": "2s", "on_inconclusive": "pause", **rollout}
+        settings = {"steps": AGAINST, "gates": gates, "keep_stable": "2s", "alerts": {"from_gates": False}, **rollout}
         found = Rollouts(self.cli, name, settings, environment=self.environment)
         found.write("one")
         code, out = found.run("start")
@@ -75,7 +76,10 @@ class Stage:
 
 
 def good(stage: Stage) -> Story:
-    rollouts, story = stage.first("good", gates=[ERRORS, {"metric": "latency_p95", "max": ALLOWED}]), Story()
+    rollouts, story = (
+        stage.first("good", gates=[ERRORS, {"metric": "latency_p95", "max": ALLOWED, "min_requests": 20}]),
+        Story(),
+    )
     rollouts.write("two")
     with stage.traffic(rollouts):
         first = rollouts.begin("start", "-o", "json")
@@ -90,6 +94,14 @@ def good(stage: Stage) -> Story:
 
 def errors(stage: Stage) -> Story:
     return stage.simple("errors", gates=[ERRORS], env={"FAIL_EVERY": 3})
+
+
+def alerted(stage: Stage) -> Story:
+    # Its weight leaves the gate so little of alpha that proof would take much longer than the alert.
+    gates = [ERRORS, {"metric": "latency_p99", "max": ALLOWED, "min_requests": 20, "weight": 0.001}]
+    steps = [{"weight": 50, "hold": "30s"}, {"weight": 100}]
+    env: dict[str, object] = {"SLOW_EVERY": 8, "SLOW_SECONDS": SLOW}
+    return stage.simple("alerted", gates=gates, steps=steps, alerts={"from_gates": True}, env=env)
 
 
 def slow_tail(stage: Stage) -> Story:
@@ -153,6 +165,7 @@ SCENARIOS: tuple[Callable[[Stage], Story], ...] = (
     slow_tail,
     good,
     errors,
+    alerted,
     no_traffic,
 )
 
@@ -198,6 +211,16 @@ def test_a_version_that_fails_requests_is_rolled_back(stories: Any) -> None:
     assert (code, view["ending"], split((code, view))) == (10, "rolled_back", {"stable": 100}), view["reason"]
     assert "error_rate" in view["reason"]
     assert view["reason"] in story.html.replace("&#x27;", "'")
+
+
+def test_an_alert_of_a_gate_rolls_back_before_there_is_proof(stories: Any) -> None:
+    story = stories(alerted)
+    code, view = story.said["start"]
+    assert (code, view["ending"], split((code, view))) == (10, "rolled_back", {"stable": 100}), view["reason"]
+    assert "fired for the canary" in view["reason"]
+    found = readings(story)["latency_p99", "absolute"]
+    assert found["outcome"] != "fail"
+    assert found["value"] > 1500
 
 
 def test_a_slow_tail_is_found_although_the_median_is_fine(stories: Any) -> None:

@@ -3,12 +3,15 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from html.parser import HTMLParser
+from itertools import pairwise
 
 import pytest
 
-from tests.rollout.world import World
+from tests.rollout.world import World, spec_with, step
 from vertex_deploy.rollout.charts import Line, chart, nice
+from vertex_deploy.rollout.machine import Phase
 from vertex_deploy.rollout.report import render_report, report_data, write_report
+from vertex_deploy.rollout.requests import Verb
 
 VOID = {"meta", "line", "br"}
 
@@ -101,3 +104,74 @@ def test_a_gap_breaks_the_line_instead_of_being_bridged() -> None:
 @pytest.mark.parametrize(("value", "end"), [(0.3, 0.5), (1.0, 1.0), (62.0, 100.0), (0.0, 1.0), (180.0, 200.0)])
 def test_axes_end_at_round_numbers(value: float, end: float) -> None:
     assert nice(value) == pytest.approx(end)
+
+
+def test_every_change_of_a_verdict_is_kept_with_its_sentences(world: World) -> None:
+    data = report_data(world.store(), world.record())
+    outcomes = [change["outcome"] for change in data["changes"]]
+    assert outcomes[-1] == "fail"
+    assert all(a != b for a, b in pairwise(outcomes))
+    html = render_report(data)
+    text = parsed(html).text
+    for change in data["changes"]:
+        assert change["readings"][0]["explanation"] in text
+    assert f"in {len(outcomes)} verdict" in html
+
+
+def test_evidence_is_kept_for_every_look_and_drawn_against_what_it_needed(world: World) -> None:
+    store, record = world.store(), world.record()
+    data = report_data(store, record)
+    (check,) = data["checks"]
+    logged = [entry.data["verdict"] for entry in store.log(record.id) if "verdict" in entry.data]
+    assert [look["evidence"] for look in check["looks"]] == [verdict["readings"][0]["evidence"] for verdict in logged]
+    assert check["looks"][-1]["evidence"] >= check["evidence_needed"]
+    assert f"fails at {check['evidence_needed']:.4g}" in parsed(render_report(data)).text
+
+
+def test_a_look_that_found_nothing_new_is_a_verdict_too() -> None:
+    world = World(silent=True)
+    world.run()
+    (last,) = report_data(world.store(), world.record())["verdicts"][-1:]
+    assert last["readings"][0]["outcome"] == "insufficient"
+    assert "not measured" in last["explanation"]
+
+
+def test_rates_hold_all_that_was_counted_and_lie_in_their_bands(world: World) -> None:
+    data = report_data(world.store(), world.record())
+    for version in ("stable", "canary"):
+        found = data["rates"]["error_rate"][version]
+        counted = sum(item[version]["requests"] for item in data["intervals"] if item[version])
+        assert sum(rate["requests"] for rate in found) == counted > 0
+        assert all(rate["low"] <= rate["rate"] <= rate["high"] for rate in found)
+    assert data["rates"]["error_rate"]["canary"][0]["rate"] == pytest.approx(0.3)
+
+
+def test_percentiles_that_gates_are_on_are_plotted() -> None:
+    gates = [{"metric": "latency_p99.9", "max": "600ms", "min_requests": 100}]
+    world = World(spec=spec_with(gates=gates, alerts={"from_gates": False}))
+    world.run()
+    data = report_data(world.store(), world.record())
+    assert list(data["intervals"][0]["stable"]["latency_ms"]) == ["p50", "p95", "p99", "p99.9"]
+    text = parsed(render_report(data)).text
+    assert "Latency p99.9" in text
+    assert "limit 600 ms" in text
+
+
+def test_two_gates_of_one_name_keep_their_evidence_apart() -> None:
+    gates = [{"metric": "error_rate", "max": "1%"}, {"metric": "error_rate", "max": "90%"}]
+    world = World(spec=spec_with(gates=gates), errors=0.3)
+    world.run()
+    strict, lax = report_data(world.store(), world.record())["checks"]
+    assert strict["looks"][-1]["evidence"] > 100 > lax["looks"][-1]["evidence"]
+
+
+def test_whatever_moved_traffic_or_stopped_it_is_marked_in_the_plots() -> None:
+    world = World(spec=spec_with(keep_stable="5m"))
+    controller = world.start()
+    while controller.record.phase is not Phase.KEEPING_STABLE:
+        step(controller)
+    world.ask(Verb.ROLLBACK)
+    controller.run()
+    html = render_report(report_data(world.store(), world.record()))
+    marks = [text.split(">", 1)[1] for text in html.split("</text>") if '<text class="mark"' in text]
+    assert ["shift" in marks[0], marks[-2].endswith("100%"), marks[-1].endswith("rollback")] == [True, True, True]

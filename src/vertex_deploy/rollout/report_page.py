@@ -10,6 +10,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from vertex_deploy.rollout.charts import Axis, Band, Level, Line, Mark, chart, nice, powers
+from vertex_deploy.rollout.machine import Event
 from vertex_deploy.rollout.report_style import STYLE
 from vertex_deploy.rollout.view import ICONS, quantity
 
@@ -20,6 +21,19 @@ VERSIONS = ("stable", "canary")
 RATES = {"error_rate": ("Error rate (5xx)", "errors"), "rejection_rate": ("Rejection rate (4xx)", "rejected")}
 """Rate -> what it is called, and the count that it is the share of."""
 
+# What moved traffic, or kept it from moving.
+_MARKED = {
+    Event.SHIFTED: "shift",
+    Event.PROMOTED: "100%",
+    Event.GATE_FAILED: "gate failed",
+    Event.ALERT_FIRED: "alert",
+    Event.INCONCLUSIVE: "inconclusive",
+    Event.PAUSE: "paused",
+    Event.RESUME: "resumed",
+    Event.ADOPTED: "adopted",
+    Event.ABORT: "abort",
+    Event.ROLL_BACK: "rollback",
+}
 # Evidence below is drawn here: the new version is not suspected at all.
 _NO_EVIDENCE = 0.01
 # A path need not have more points than the chart has pixels.
@@ -69,11 +83,10 @@ def render_report(data: Mapping[str, Any]) -> str:
 
 
 def _marks(data: Mapping[str, Any]) -> list[Mark]:
-    names = {"shifted": "shift", "promoted": "100%", "gate_failed": "gate failed", "pause": "paused", "abort": "abort"}
     return [
-        Mark(at=entry["at"] - data["started"], label=names[entry["data"]["event"]])
+        Mark(at=entry["at"] - data["started"], label=_MARKED[entry["data"]["event"]])
         for entry in data["log"]
-        if entry["kind"] == "transition" and entry["data"].get("event") in names
+        if entry["kind"] == "transition" and entry["data"].get("event") in _MARKED
     ]
 
 
