@@ -5,8 +5,10 @@ from __future__ import annotations
 import importlib.util
 import io
 import itertools
+import json
 import sys
 import time
+import urllib.request
 
 import google.cloud.storage
 import grpc
@@ -19,6 +21,8 @@ from google.cloud import monitoring_v3 as m
 from PIL import Image
 
 from tests.e2e.conftest import Cli
+from vertex_deploy.spec.alerts import conditions
+from vertex_deploy.spec.gates import Gate
 
 pytestmark = [
     pytest.mark.e2e,
@@ -44,6 +48,8 @@ class Rehearsal:
         variables = cli.json("env")
         address = variables["VERTEX_DEPLOY_MONITORING_ENDPOINT"].removeprefix("http://")
         self.metrics = client(m.MetricServiceClient, address)
+        self.policies = client(m.AlertPolicyServiceClient, address)
+        self.rest = variables["STORAGE_EMULATOR_HOST"]
         self.predictions = client(aip.PredictionServiceClient, address)
         self.endpoints = client(aip.EndpointServiceClient, address)
         storage = google.cloud.storage.Client(
@@ -108,6 +114,35 @@ class Rehearsal:
             assert time.monotonic() < end, f"{metric}: {seen} of {count} values"
             time.sleep(0.2)
 
+    def incident(self, *, max: float, within: float) -> bool:  # noqa: A002 - the spec's name
+        """Whether the alert policy of a gate on the mean opens one, in so many seconds."""
+        gate = Gate.model_validate(
+            {
+                "metric": "vision_encoding_ms",
+                "max": max,
+                "range": [0, 120_000],
+                "query": {
+                    "cloud_monitoring": 'metric.type="custom.googleapis.com/vision_encoding_ms" '
+                    'AND resource.type="generic_task" AND metric.labels.deployed_model_id="{deployed_model_id}"'
+                },
+            }
+        )
+        found = conditions(
+            gate, endpoint_id=self.endpoint.rpartition("/")[2], private=False, deployed_model_id=self.deployed
+        )
+        policy = {"displayName": f"above {max}", "combiner": "OR", "conditions": found}
+        created = self.policies.create_alert_policy(
+            name="projects/my-project", alert_policy=m.AlertPolicy.from_json(json.dumps(policy))
+        )
+        end = time.monotonic() + within
+        while time.monotonic() < end:
+            with urllib.request.urlopen(f"{self.rest}/v3/projects/my-project/alerts", timeout=10) as answer:
+                alerts = json.load(answer).get("alerts", [])
+            if any(alert["policy"]["name"] == created.name for alert in alerts):
+                return True
+            time.sleep(0.2)
+        return False
+
 
 @pytest.fixture(scope="module")
 def rehearsal(tmp_path_factory):
@@ -149,6 +184,9 @@ def test_what_the_server_measured_is_read_back_and_undeploying_writes_the_rest(r
     assert p95.points[0].value.double_value > 0
     vision_mean = vision.points[0].value.distribution_value.mean
     assert 0 < vision_mean < mean.points[0].value.double_value  # the engine is a part of the request
+
+    assert rehearsal.incident(max=0.001, within=10)
+    assert not rehearsal.incident(max=60_000.0, within=3)
 
     rehearsal.predict(photo)
     rehearsal.endpoints.undeploy_model(endpoint=rehearsal.endpoint, deployed_model_id=rehearsal.deployed).result(

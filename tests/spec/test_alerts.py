@@ -73,6 +73,19 @@ def test_both_limits_of_a_custom_metric_become_conditions():
     ]
 
 
+def test_the_mean_of_what_the_server_writes_is_taken_from_distributions_of_each_version():
+    text = 'metric.type="custom.googleapis.com/total_inference_ms" AND resource.type="generic_task"'
+    found = one(gate(**{**CUSTOM, "metric": "total_inference_ms"}, query={"cloud_monitoring": text}, max=80))
+    assert found["conditionThreshold"]["aggregations"] == [
+        {
+            "alignmentPeriod": "300s",
+            "perSeriesAligner": "ALIGN_SUM",
+            "crossSeriesReducer": "REDUCE_MEAN",
+            "groupByFields": ["metric.label.deployed_model_id"],
+        }
+    ]
+
+
 def test_a_promql_expression_keeps_its_precedence():
     found = one(gate(**CUSTOM, query={"prometheus": "a or b"}, max=4.0))
     assert found["conditionPrometheusQueryLanguage"]["query"] == "(a or b) > 4"

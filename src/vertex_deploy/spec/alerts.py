@@ -28,6 +28,10 @@ PLACEHOLDER = "{deployed_model_id}"
 _REDUCERS = {0.5: "REDUCE_PERCENTILE_50", 0.95: "REDUCE_PERCENTILE_95", 0.99: "REDUCE_PERCENTILE_99"}
 """Percentiles that a threshold condition can take across series; the others need PromQL."""
 _VERSION = "metric.label.deployed_model_id"
+DISTRIBUTIONS = tuple(
+    f"custom.googleapis.com/{name}" for name in ("vision_encoding_ms", "language_generation_ms", "total_inference_ms")
+)
+"""What the project's model server writes (docs/guides/serving.md): ALIGN_MEAN takes numbers only, no distributions."""
 
 
 def endpoint_filter(
@@ -179,9 +183,12 @@ def _custom(gate: Gate, deployed_model_id: str | None, window: int) -> Iterator[
         if query is not None and query.prometheus:
             yield _promql(name, f"({text}) {sign} {limit:g}")
             continue
+        aggregation = {"alignmentPeriod": f"{window}s", "perSeriesAligner": "ALIGN_MEAN"}
+        if any(f'"{metric}"' in text for metric in DISTRIBUTIONS):
+            aggregation = _aggregation(window, "ALIGN_SUM", "REDUCE_MEAN")
         threshold = {
             "filter": text,
-            "aggregations": [{"alignmentPeriod": f"{window}s", "perSeriesAligner": "ALIGN_MEAN"}],
+            "aggregations": [aggregation],
             "comparison": comparison,
             "thresholdValue": limit,
             "duration": "0s",

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+import yaml
 from google.api_core import exceptions
 from google.cloud import monitoring_v3 as m
 
@@ -8,7 +11,9 @@ from serving import config as configuration
 from serving.errors import ConfigError
 from serving.export import cloud
 from serving.export.distribution import BOUNDS_MS, Distribution
-from serving.export.exporter import ExportFailed, Sample
+from serving.export.exporter import METRICS, ExportFailed, Sample
+from vertex_deploy.spec import Gate
+from vertex_deploy.spec.alerts import DISTRIBUTIONS, conditions
 
 
 class Client:
@@ -128,3 +133,17 @@ def test_an_export_that_could_not_work_ends_the_server_before_it_starts(changes,
 def test_without_the_export_its_other_variables_are_not_judged():
     load = configuration.load({"AIP_STORAGE_URI": "x", "SERVING_MONITORING_ENDPOINT": "http://10.0.0.1:1"})
     assert load.metrics_export == ""
+
+
+def test_alert_policies_know_all_that_is_written_for_the_distribution_that_it_is():
+    assert {cloud.PREFIX + metric for metric in METRICS} == set(DISTRIBUTIONS)
+
+
+def test_the_guides_gate_is_a_gate_and_becomes_an_alert():
+    guide = (Path(cloud.__file__).parents[2] / "docs/guides/serving.md").read_text()
+    text = guide[guide.index("    - metric: vision_encoding_ms") :].partition("\n\n")[0]
+    (written,) = yaml.safe_load(text)
+    (found,) = conditions(Gate.model_validate(written), endpoint_id="55", private=False, deployed_model_id="7")
+    threshold = found["conditionThreshold"]
+    assert 'deployed_model_id="7"' in threshold["filter"]
+    assert threshold["aggregations"][0]["crossSeriesReducer"] == "REDUCE_MEAN"
