@@ -25,7 +25,9 @@ pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 ERRORS = {"metric": "error_rate", "max": "10%", "min_requests": 20}
 ALLOWED, SLOW = "1500ms", 3.0
-AGAINST = [{"weight": 50, "hold": "10s"}, {"weight": 100}]
+STEPS = [{"weight": 50, "hold": "15s"}, {"weight": 100}]
+# For what fails, which ends the hold: it may take as long as it takes.
+PATIENT = [{"weight": 50, "hold": "90s"}, {"weight": 100}]
 
 
 @dataclass
@@ -47,7 +49,7 @@ class Stage:
         self.environment, self.server = cli.json("env"), cli.json("status")["server"]["rest"]
 
     def first(self, name: str, *, gates: list[dict[str, Any]], **rollout: Any) -> Rollouts:
-        settings = {"steps": AGAINST, "gates": gates, "keep_stable": "2s", "alerts": {"from_gates": False}, **rollout}
+        settings = {"steps": STEPS, "gates": gates, "keep_stable": "2s", "alerts": {"from_gates": False}, **rollout}
         found = Rollouts(self.cli, name, settings, environment=self.environment)
         found.write("one")
         code, out = found.run("start")
@@ -93,15 +95,14 @@ def good(stage: Stage) -> Story:
 
 
 def errors(stage: Stage) -> Story:
-    return stage.simple("errors", gates=[ERRORS], env={"FAIL_EVERY": 3})
+    return stage.simple("errors", gates=[ERRORS], steps=PATIENT, env={"FAIL_EVERY": 3})
 
 
 def alerted(stage: Stage) -> Story:
     # Its weight leaves the gate so little of alpha that proof would take much longer than the alert.
     gates = [ERRORS, {"metric": "latency_p99", "max": ALLOWED, "min_requests": 20, "weight": 0.001}]
-    steps = [{"weight": 50, "hold": "30s"}, {"weight": 100}]
     env: dict[str, object] = {"SLOW_EVERY": 8, "SLOW_SECONDS": SLOW}
-    return stage.simple("alerted", gates=gates, steps=steps, alerts={"from_gates": True}, env=env)
+    return stage.simple("alerted", gates=gates, steps=PATIENT, alerts={"from_gates": True}, env=env)
 
 
 def slow_tail(stage: Stage) -> Story:
@@ -110,8 +111,7 @@ def slow_tail(stage: Stage) -> Story:
         {"metric": "latency_p50", "max": ALLOWED, "min_requests": 20},
         {"metric": "latency_p99", "max": ALLOWED, "min_requests": 20},
     ]
-    steps = [{"weight": 50, "hold": "25s"}, {"weight": 100}]
-    return stage.simple("slow-tail", gates=gates, steps=steps, env={"SLOW_EVERY": 8, "SLOW_SECONDS": SLOW})
+    return stage.simple("slow-tail", gates=gates, steps=PATIENT, env={"SLOW_EVERY": 8, "SLOW_SECONDS": SLOW})
 
 
 def slow_start(stage: Stage) -> Story:

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import pairwise
+from typing import Any
 
 import pytest
 
@@ -175,3 +177,16 @@ def test_whatever_moved_traffic_or_stopped_it_is_marked_in_the_plots() -> None:
     html = render_report(report_data(world.store(), world.record()))
     marks = [text.split(">", 1)[1] for text in html.split("</text>") if '<text class="mark"' in text]
     assert ["shift" in marks[0], marks[-2].endswith("100%"), marks[-1].endswith("rollback")] == [True, True, True]
+
+
+def test_time_without_measurements_breaks_the_lines(world: World) -> None:
+    data = report_data(world.store(), world.record())
+    kept = [item for item in data["intervals"] if item["stable"] and item["canary"]]
+    hole = {**kept[-1], "seconds": kept[-1]["seconds"] + 60}
+
+    def strokes(intervals: list[dict[str, Any]]) -> int:
+        html = render_report({**data, "intervals": intervals})
+        (path,) = re.findall(r'<path class="canary" d="([^"]*)"', html.split("Latency p95<")[1])[:1]
+        return int(path.count("M"))
+
+    assert strokes([*kept, hole]) == strokes(kept) + 1

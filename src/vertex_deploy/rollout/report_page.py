@@ -118,6 +118,8 @@ def _rate_chart(data: Mapping[str, Any], name: str) -> str:
         bands.append(Band(colour=version, boxes=boxes))
         highs += [rate["high"] * 100 for rate in found if rate["requests"] >= _FITTED]
         highs += [rate["rate"] * 100 for rate in found]
+        # Of too few requests everywhere, the best known stretch still shows how little is known.
+        highs += [min((rate["high"] * 100 for rate in found), default=0.0)]
     axis = Axis(high=min(100.0, nice(max([*highs, *(level.value for level in levels)], default=1.0))))
     title = f"{RATES[name][0]}, with 95% bands"
     return chart(
@@ -133,10 +135,7 @@ def _latency_charts(data: Mapping[str, Any]) -> str:
             Line(
                 label=version,
                 colour=version,
-                points=[
-                    (item["seconds"], item[version]["latency_ms"][name] if item[version] else None)
-                    for item in data["intervals"]
-                ],
+                points=_percentile(data["intervals"], version, name),
             )
             for version in VERSIONS
         ]
@@ -145,6 +144,17 @@ def _latency_charts(data: Mapping[str, Any]) -> str:
             chart(f"Latency {name}", lines, span=data["seconds"], unit=" ms", marks=_marks(data), levels=levels)
         )
     return "".join(found)
+
+
+def _percentile(intervals: Sequence[Mapping[str, Any]], version: str, name: str) -> list[tuple[float, float | None]]:
+    """A percentile of one version, interval by interval; broken where nothing was measured."""
+    points: list[tuple[float, float | None]] = []
+    for item in sorted(intervals, key=lambda item: item["seconds"]):
+        start = item["seconds"] - item["length"]
+        if points and start - points[-1][0] > item["length"] / 2:
+            points.append((start, None))
+        points.append((item["seconds"], item[version]["latency_ms"][name] if item[version] else None))
+    return points
 
 
 def _limits(data: Mapping[str, Any], metric: str, *, scale: float = 1) -> list[Level]:
