@@ -4,7 +4,8 @@ Reads raw points with ListTimeSeries, without server-side alignment: an aligner 
 only late. Metric names are those of the ``aiplatform.googleapis.com/Endpoint`` resource; endpoints that are reached
 privately write ``private/*`` names instead.
 
-Left out: writing metrics, alert policies, and other metrics than these two (``VersionSample.gauges`` stays empty).
+Custom metrics (gates with a ``cloud_monitoring`` query) are read once for each version, and are means of what was
+written in the interval. Left out: writing metrics and alert policies.
 """
 
 from __future__ import annotations
@@ -13,14 +14,23 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from vertex_deploy import gcp
-from vertex_deploy.metrics.points import CountPoint, LatencyPoint, explicit_bounds, histogram, intervals
+from vertex_deploy.metrics.points import (
+    CountPoint,
+    GaugePoint,
+    LatencyPoint,
+    explicit_bounds,
+    histogram,
+    intervals,
+    with_gauges,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
     from vertex_deploy.metrics.types import Histogram, Interval
 
+PLACEHOLDER = "{deployed_model_id}"
 PREFIX = "aiplatform.googleapis.com/prediction/online/"
 RESOURCE = "aiplatform.googleapis.com/Endpoint"
 
@@ -38,16 +48,25 @@ class CloudMonitoringSource:
         private: the endpoint is reached through Private Service Connect or VPC peering.
         caller: makes the calls, with retries; tests pass their own.
         client: a ``MetricServiceClient``; made on first use where absent.
+        gauges: custom metrics, name -> filter; ``{deployed_model_id}`` in it is replaced, or the label is added.
     """
 
     def __init__(
-        self, *, endpoint: str, project: str, private: bool, caller: gcp.Caller | None = None, client: Any = None
+        self,
+        *,
+        endpoint: str,
+        project: str,
+        private: bool,
+        caller: gcp.Caller | None = None,
+        client: Any = None,
+        gauges: Mapping[str, str] | None = None,
     ) -> None:
         self._endpoint_id = endpoint.rpartition("/")[2]
         self._project = project
         self._private = private
         self._call = caller or gcp.Caller()
         self._client = client
+        self._gauges = dict(gauges or {})
 
     @property
     def lag(self) -> float:
@@ -72,7 +91,7 @@ class CloudMonitoringSource:
                 shape = distribution(point.value.distribution_value)
                 if shape is not None:
                     latencies.append(LatencyPoint(**_where(series, point), histogram=shape))
-        return intervals(
+        found = intervals(
             counts,
             latencies,
             stable=stable,
@@ -81,23 +100,49 @@ class CloudMonitoringSource:
             until=until.timestamp(),
             settle=self.lag,
         )
+        if not self._gauges:
+            return found
+        return with_gauges(
+            found,
+            self._gauge_points(ids, since, until),
+            names=tuple(self._gauges),
+            ids=(stable, canary),
+            until=until.timestamp(),
+            settle=self.lag,
+        )
+
+    def _gauge_points(self, ids: Sequence[str], since: datetime, until: datetime) -> list[GaugePoint]:
+        points: list[GaugePoint] = []
+        for name, query in self._gauges.items():
+            for deployed_id in ids:
+                for series in self._listed(gauge_filter(query, deployed_id), f"of {name}", since, until):
+                    for point in series.points:
+                        value = mean(point.value)
+                        if value is not None:
+                            end = point.interval.end_time.timestamp()
+                            points.append(GaugePoint(deployed_id=deployed_id, name=name, end=end, value=value))
+        return points
 
     def _series(
         self, metric: str, ids: Sequence[str], since: datetime, until: datetime, *, extra: str = ""
     ) -> list[Any]:
+        name = metric_name(metric, private=self._private)
+        text = series_filter(name, self._endpoint_id, ids) + ("" if self._private else extra)
+        return self._listed(text, f"{name} of endpoint {self._endpoint_id}", since, until)
+
+    def _listed(self, text: str, of: str, since: datetime, until: datetime) -> list[Any]:
         from google.cloud import monitoring_v3  # noqa: PLC0415 - heavy: only when a call is made
 
         if self._client is None:
             self._client = gcp.metric_client()
-        name = metric_name(metric, private=self._private)
         request = {
             "name": f"projects/{self._project}",
-            "filter": series_filter(name, self._endpoint_id, ids) + ("" if self._private else extra),
+            "filter": text,
             # The API takes (start, end] by the points' ends; a point may begin before `since`.
             "interval": {"start_time": since - timedelta(milliseconds=1), "end_time": until},
             "view": monitoring_v3.ListTimeSeriesRequest.TimeSeriesView.FULL,
         }
-        what = f"ListTimeSeries {name} of endpoint {self._endpoint_id}"
+        what = f"ListTimeSeries {of}"
         pager = self._call(self._client.list_time_series, request, what=what)
         return list(self._call(lambda **_: list(pager), None, what=what))
 
@@ -118,6 +163,21 @@ def series_filter(metric: str, endpoint_id: str, deployed_ids: Sequence[str]) ->
         f'metric.type="{metric}" AND resource.type="{RESOURCE}" AND resource.labels.endpoint_id="{endpoint_id}" '
         f"AND metric.labels.deployed_model_id=one_of({ids})"
     )
+
+
+def gauge_filter(query: str, deployed_id: str) -> str:
+    """The filter of a custom metric for one version."""
+    if PLACEHOLDER in query:
+        return query.replace(PLACEHOLDER, deployed_id)
+    return f'({query}) AND metric.labels.deployed_model_id="{deployed_id}"'
+
+
+def mean(value: Any) -> float | None:
+    """A number as it is, the mean of a distribution that holds anything."""
+    plain = number(value)
+    if plain is not None or not value.distribution_value.count:
+        return plain
+    return float(value.distribution_value.mean)
 
 
 def is_server_error(response_code: str) -> bool:

@@ -166,7 +166,11 @@ def preview_for(store: RolloutStore, spec: Spec, release: Release, *, now: float
 def source_for(spec: Spec) -> Callable[[str], MetricSource]:
     """Gives the metric source of an endpoint's resource name."""
     private = spec.target.endpoint.access in {"psc", "psa"}
-    return lambda endpoint: CloudMonitoringSource(endpoint=endpoint, project=spec.gcp.project, private=private)
+    queries = {gate.metric: gate.query.cloud_monitoring for gate in spec.rollout.gates if gate.query}
+    gauges = {name: text for name, text in queries.items() if text}
+    return lambda endpoint: CloudMonitoringSource(
+        endpoint=endpoint, project=spec.gcp.project, private=private, gauges=gauges
+    )
 
 
 def controller_for(
