@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -130,3 +131,14 @@ def test_a_dry_run_says_that_it_decides_nothing() -> None:
     while controller.record.phase is not Phase.HOLDING or world.clock.now() - controller.record.entered < 30:
         step(controller)
     assert [line.endswith("(dry run)") for line in text(world).splitlines() if "error_rate" in line] == [False, True]
+
+
+def test_the_tree_in_the_guide_is_what_is_drawn() -> None:
+    guide = (Path(__file__).parents[2] / "docs/guides/rollout.md").read_text(encoding="utf-8")
+    shown = guide.split("```text\n")[1].split("\n```")[0]
+    world = World(errors=0.02)
+    controller = world.start()
+    while controller.record.phase is not Phase.HOLDING or world.clock.now() - controller.record.entered < 20:
+        step(controller)
+    drawn = text(world, driven=True).replace("CANARY", "222").replace("ROLLOUT", "20270115-080000-3f2a9c01")
+    assert shown == drawn

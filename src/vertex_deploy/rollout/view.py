@@ -212,7 +212,7 @@ def _gate_line(gate: GateView, widths: tuple[int, int]) -> str:
     versus = f", stable {gate.stable}" if gate.stable else ""
     return (
         f"{ICONS[gate.outcome]} {name}  {kind}  {evidence_bar(gate.evidence, gate.needed)} "
-        f"{gate.evidence:.2g} of {gate.needed:.3g}  {gate.value}, limit {gate.limit}{versus}, "
+        f"{gate.evidence:.3g} of {gate.needed:.3g}  {gate.value}, limit {gate.limit}{versus}, "
         f"{gate.samples} requests: {gate.outcome}" + (" (dry run)" if gate.dry_run else "")
     )
 
