@@ -9,11 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-import grpc
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    import grpc
     from google.cloud.aiplatform_v1 import types as aip
 
 
@@ -173,7 +172,13 @@ class NullRecorder:
         self.requests.append(request)
 
     def gauge(
-        self, metric: str, value: float, *, endpoint: str, deployed_model_id: str, labels: Mapping[str, str] | None = None
+        self,
+        metric: str,
+        value: float,
+        *,
+        endpoint: str,
+        deployed_model_id: str,
+        labels: Mapping[str, str] | None = None,
     ) -> None:
         """Keep the last value."""
         del labels
