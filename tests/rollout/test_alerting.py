@@ -115,7 +115,7 @@ def test_policies_are_made_before_traffic_moves_and_gone_after_a_promotion():
 
 
 def test_an_incident_of_the_canary_goes_back_within_one_poll():
-    world = Watched()
+    world = Watched(errors=0.02)  # over the limit, and not proved to be yet
     until(world, Phase.HOLDING, at=20)
     world.fire()
     fired = world.clock.now()
@@ -153,23 +153,34 @@ def test_an_incident_that_names_no_version_counts():
 
 
 def test_on_failure_pause_holds_for_alerts_too():
-    world = Watched(spec=spec(on_failure="pause"))
+    world = Watched(spec=spec(on_failure="pause"), errors=0.02)
     until(world, Phase.HOLDING, at=20)
     world.fire()
-    assert world.run().phase is Phase.PAUSED
+    record = world.run()
+    assert record.phase is Phase.PAUSED
+    assert "fired for the canary" in record.reason
 
 
 def test_alerts_watch_while_stable_is_kept():
-    world = Watched()
+    world = Watched(errors_at_full=0.012)
     until(world, Phase.KEEPING_STABLE, at=10)
     world.fire()
-    assert world.run().ending is Ending.ROLLED_BACK
+    record = world.run()
+    assert record.ending is Ending.ROLLED_BACK
+    assert "fired for the canary" in record.reason
+
+
+def test_an_incident_is_not_held_against_a_canary_that_the_step_measures_within_the_limit():
+    world = Watched()
+    until(world, Phase.HOLDING, at=20)
+    world.fire()  # it looks back over minutes before the step, a pause, or initial_delay
+    assert world.run().ending is Ending.PROMOTED
 
 
 def held(world: Watched, **reading: Any):
     """The record with one reading of the gate."""
-    full = {"gate": "error_rate", "kind": "absolute", "samples": 500, "stable": 0.0, "threshold": 0.01, **reading}
-    return replace(world.record(), verdict={"readings": [full]})
+    full = {"gate": "error_rate", "kind": "absolute", "samples": 500, "value": 0.02, "stable": 0.0, "threshold": 0.01}
+    return replace(world.record(), verdict={"readings": [full | reading]})
 
 
 @pytest.fixture(scope="module")

@@ -179,13 +179,21 @@ def _believed(incident: Incident, spec: Spec, record: Record, readings: Sequence
 
 
 def _sure(gate: Gate, reading: Mapping[str, Any]) -> bool:
-    """Enough requests to believe an alert on this gate, and stable not as bad."""
+    """Enough requests to believe an alert on this gate, the step itself over the limit, and stable not as bad.
+
+    An alert looks back over minutes that may lie before the step, in a pause or in ``initial_delay``: what the canary
+    did there is not held against it while this step measures it within the limit.
+    """
     if reading["samples"] < (1 if gate.custom else gate.min_requests):
         return False
-    stable, limit = reading["stable"], reading["threshold"]
-    if gate.if_stable_too == "fail" or stable is None or limit is None:
+    value, stable, limit = reading["value"], reading["stable"], reading["threshold"]
+    if limit is None:
         return True
     floor = gate.min is not None and limit == gate.min
+    if value is not None and (value >= limit if floor else value <= limit):
+        return False
+    if gate.if_stable_too == "fail" or stable is None:
+        return True
     return bool(stable >= limit if floor else stable <= limit)
 
 
