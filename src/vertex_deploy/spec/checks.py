@@ -27,6 +27,7 @@ MAX_STARTUP = 7200.0
 MAX_REQUEST_TIMEOUT = 3600.0
 MAX_DISPLAY_NAME = 128
 MAX_LABELS = 64
+MAX_MODEL_ID = 63
 FULL = 100
 
 _PROJECT = re.compile(r"(?:[a-z0-9.-]+:)?[a-z][-a-z0-9]{4,28}[a-z0-9]|[0-9]{6,20}")
@@ -81,9 +82,7 @@ def places(gcp: Gcp) -> Iterator[Finding]:
 
 def model_names(model: Model) -> Iterator[Finding]:
     """Artifact, names, aliases and labels are what ModelService takes."""
-    if model.artifact is not None and not _ARTIFACT.fullmatch(model.artifact):
-        fix = "write gs://BUCKET/FOLDER"
-        yield Finding(("model", "artifact"), f"{model.artifact[:60]!r} is not a folder in Cloud Storage", fix)
+    yield from _artifact(("model", "artifact"), model.artifact)
     yield from _display_name(("model", "display_name"), model.display_name)
     for index, alias in enumerate(model.aliases):
         if not _ALIAS.fullmatch(alias):
@@ -99,6 +98,12 @@ def model_names(model: Model) -> Iterator[Finding]:
             yield Finding(("model", "labels", key), "labels in vertex-deploy are the rollout's own", "use another key")
 
 
+def _artifact(path: Path, artifact: str | None) -> Iterator[Finding]:
+    if artifact is not None and not _ARTIFACT.fullmatch(artifact):
+        fix = "write gs://BUCKET/FOLDER"
+        yield Finding(path, f"{artifact[:60]!r} is not a folder in Cloud Storage", fix)
+
+
 def _display_name(path: Path, name: str | None) -> Iterator[Finding]:
     if name is not None and not 1 <= len(name) <= MAX_DISPLAY_NAME:
         yield Finding(path, f"a name of {len(name)} characters", f"write 1 to {MAX_DISPLAY_NAME}")
@@ -106,7 +111,10 @@ def _display_name(path: Path, name: str | None) -> Iterator[Finding]:
 
 def image_in_region(gcp: Gcp, container: Container) -> Iterator[Finding]:
     """The image is a local folder, or in Artifact Registry in the region of the model."""
-    image, path = container.image, ("container", "image")
+    yield from _image(gcp, container.image, ("container", "image"))
+
+
+def _image(gcp: Gcp, image: str, path: Path) -> Iterator[Finding]:
     if "/" not in image and _FOLDER.fullmatch(image):
         return
     example = f"{gcp.region}-docker.pkg.dev/{gcp.project}/REPO/IMAGE"
@@ -264,9 +272,46 @@ def rollout_times(rollout: Rollout) -> Iterator[Finding]:
 
 def split(target: VertexTarget, rollout: Rollout) -> Iterator[Finding]:
     """PSA endpoints have one deployed model's address and no split."""
-    if target.endpoint.access == "psa" and [step.weight for step in rollout.steps] != [FULL]:
+    if (
+        target.traffic == "rollout"
+        and target.endpoint.access == "psa"
+        and [step.weight for step in rollout.steps] != [FULL]
+    ):
         fix = "write steps: [{weight: 100}], or access: psc, which can"
         yield Finding(("rollout", "steps"), "a psa endpoint cannot split traffic", fix)
+
+
+def static_split(name: str, gcp: Gcp, target: VertexTarget) -> Iterator[Finding]:
+    """A static split is whole, and is there exactly when Pulumi owns the traffic.
+
+    Each variant is a model of its own, whose id (NAME-VARIANT) has at most 63 characters.
+    """
+    base = ("target", "split")
+    if target.traffic == "rollout":
+        if target.split:
+            yield Finding(base, "the traffic is the rollout's", "write traffic: pulumi, or remove split")
+        return
+    if not target.split:
+        fix = "add split: [{name: a, weight: 90}, {name: b, weight: 10}], each with its artifact or image"
+        yield Finding(("target", "traffic"), "pulumi has no split to set", fix)
+        return
+    if target.endpoint.access == "psa":
+        yield Finding(("target", "traffic"), "a psa endpoint cannot split traffic", "write access: psc, which can")
+    total = sum(variant.weight for variant in target.split)
+    if total != FULL:
+        yield Finding(base, f"the weights sum to {total}", "they must sum to 100")
+    seen: set[str] = set()
+    for index, variant in enumerate(target.split):
+        path = (*base, index)
+        if variant.name in seen:
+            yield Finding((*path, "name"), f"there is a {variant.name} already", "give each its own name")
+        elif len(f"{name}-{variant.name}") > MAX_MODEL_ID:
+            fix = f"shorten it, so that {name}-NAME has at most {MAX_MODEL_ID} characters"
+            yield Finding((*path, "name"), "the model's id is too long", fix)
+        seen.add(variant.name)
+        yield from _artifact((*path, "artifact"), variant.artifact)
+        if variant.image is not None:
+            yield from _image(gcp, variant.image, (*path, "image"))
 
 
 def alerts(monitoring: Monitoring) -> Iterator[Finding]:
@@ -296,6 +341,7 @@ CHECKS: tuple[Check, ...] = (
     Check(("rollout",), steps),
     Check(("rollout",), rollout_times),
     Check(("target", "rollout"), split),
+    Check(("name", "gcp", "target"), static_split),
     Check(("monitoring",), alerts),
     *(Check(needs, run) for needs, run in infra_checks.CHECKS),
 )

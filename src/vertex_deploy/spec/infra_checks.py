@@ -105,6 +105,22 @@ def endpoint(target: VertexTarget, infra: Infra) -> Iterator[Finding]:
         yield Finding(("infra", "pool"), "a DeploymentResourcePool has no spot machines", fix)
 
 
+def static_traffic(target: VertexTarget, infra: Infra) -> Iterator[Finding]:
+    """With a static split there is no rollout: nothing may wait for one or start one."""
+    if target.traffic != "pulumi":
+        return
+    if infra.endpoint is False:
+        fix = "remove endpoint: false, or write traffic: rollout"
+        yield Finding(("infra", "endpoint"), "a static split needs the endpoint that Pulumi makes", fix)
+    elif target.endpoint.request_timeout is not None:
+        fix = "remove it (pulumi-gcp cannot set it), or write traffic: rollout"
+        yield Finding(("target", "endpoint", "request_timeout"), "only a rollout makes an endpoint with it", fix)
+    for name in ("runner", "triggers"):
+        if getattr(infra, name) is not None:
+            fix = "remove it, or write traffic: rollout"
+            yield Finding(("infra", name), "it starts rollouts, which would move a static split", fix)
+
+
 def durations(infra: Infra) -> Iterator[Finding]:
     """Ages are what the APIs can hold."""
     if infra.storage is not None:
@@ -201,6 +217,7 @@ CHECKS = (
     (("infra",), names),
     (("gcp", "infra"), key),
     (("target", "infra"), endpoint),
+    (("target", "infra"), static_traffic),
     (("infra",), durations),
     (("infra",), ranges),
     (("infra",), cluster),

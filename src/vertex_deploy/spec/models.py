@@ -117,6 +117,23 @@ class Replicas(SpecModel):
     """Autoscaling targets: cpu_utilization and gpu_duty_cycle in percent, request_count_per_minute of one replica."""
 
 
+class Variant(SpecModel):
+    """One side of a static traffic split: a model of its own, deployed beside the others."""
+
+    name: Annotated[
+        str,
+        Field(pattern=r"^[a-z]([-a-z0-9]{0,30}[a-z0-9])?$"),
+        Says("1 to 32 lower case letters, digits and hyphens that start with a letter and do not end with a hyphen"),
+    ]
+    """Which one, such as a; its model is named NAME-VARIANT."""
+    weight: int = Field(ge=0, le=100)
+    """Percent of the requests that it gets; 0 keeps it deployed without any."""
+    artifact: str | None = None
+    """Folder of its files, gs://bucket/path; ``model.artifact`` where absent."""
+    image: str | None = None
+    """Its serving image; ``container.image`` where absent."""
+
+
 class VertexTarget(SpecModel):
     """Serve from a Vertex AI endpoint."""
 
@@ -132,6 +149,8 @@ class VertexTarget(SpecModel):
     """Identity of the container."""
     traffic: Literal["rollout", "pulumi"] = "rollout"
     """Who owns the traffic split: the rollout (default) or, for a static split, the Pulumi program."""
+    split: tuple[Variant, ...] = ()
+    """The static split, with `traffic: pulumi` and only then; weights sum to 100."""
 
 
 class Step(SpecModel):

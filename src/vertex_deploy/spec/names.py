@@ -34,6 +34,16 @@ def endpoint_id(spec: Spec) -> str:
     return str(100_000_000 + int(hashlib.sha256(seed.encode()).hexdigest(), 16) % 900_000_000)
 
 
+def image_reference(spec: Spec, image: str) -> str:
+    """The full reference of an image.
+
+    Args:
+        spec: whose project and region it is in: Vertex AI pulls from no other region than the model's.
+        image: a full reference, or a folder under ``containers/``, whose image is in the project's own registry.
+    """
+    return image if "/" in image else f"{spec.gcp.region}-docker.pkg.dev/{spec.gcp.project}/{REPOSITORY}/{image}"
+
+
 def models_bucket(spec: Spec) -> str:
     """The bucket of model artifacts: the spec's own words, else that of ``model.artifact``, else PROJECT-models."""
     storage = spec.infra.storage
