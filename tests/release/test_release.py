@@ -69,6 +69,14 @@ def test_a_changed_spec_is_told_apart_and_the_fields_are_named() -> None:
     assert names == ["container.image", "container.env.A", "rollout.keep_stable"]
 
 
+def test_what_only_pulumi_reads_does_not_make_another_rollout() -> None:
+    one, two = spec(), spec(infra={"protect": True, "labels": {"team": "vision"}})
+    assert one.infra != two.infra
+    assert spec_hash(one) == spec_hash(two)
+    assert changed_fields(one.model_dump(mode="json"), two.model_dump(mode="json")) == []
+    assert changed_fields({"infra": 1}, {"infra": 2}, "container.env") == ["container.env.infra"]
+
+
 @pytest.mark.parametrize(
     ("content", "problem"),
     [

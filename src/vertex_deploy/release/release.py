@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
     from vertex_deploy.spec.models import Spec
 
+NOT_OF_A_ROLLOUT = ("infra",)
+"""Sections that are Pulumi's alone: editing one while a rollout is under way does not make it another rollout."""
+
 _PINS = ("image", "artifact", "commit")
 
 
@@ -70,15 +73,8 @@ def read_pins(path: Path) -> dict[str, str]:
 
 
 def image_reference(spec: Spec) -> str:
-    """The full reference of ``container.image``.
-
-    A name without a slash is a folder under ``containers/`` and lives in the project's own Artifact Registry, in the
-    region of the model (Vertex AI pulls from no other).
-    """
-    name = spec.container.image
-    if "/" in name:
-        return name
-    return f"{spec.gcp.region}-docker.pkg.dev/{spec.gcp.project}/{names.REPOSITORY}/{name}"
+    """The full reference of ``container.image``: see ``names.image_reference``."""
+    return names.image_reference(spec, spec.container.image)
 
 
 def build_release(spec: Spec, *, pins: Mapping[str, str] | None = None, commit: str = "") -> Release:
@@ -99,17 +95,24 @@ def build_release(spec: Spec, *, pins: Mapping[str, str] | None = None, commit: 
 
 
 def spec_hash(spec: Spec) -> str:
-    """12 hex digits over the whole spec: tells whether deploy.yaml changed since a rollout started."""
-    return _hash(spec.model_dump(mode="json"))
+    """12 hex digits over all of a spec but ``infra``: tells whether deploy.yaml changed since a rollout started."""
+    return _hash(spec.model_dump(mode="json", exclude=set(NOT_OF_A_ROLLOUT)))
 
 
 def changed_fields(old: Any, new: Any, prefix: str = "") -> list[str]:
-    """Dotted names of the leaves that differ between two dumped specs, such as ``rollout.steps``; lists are leaves."""
+    """Dotted names of the leaves that differ between two dumped specs, such as ``rollout.steps``; lists are leaves.
+
+    Args:
+        old: one dumped spec, or a part of it.
+        new: the other.
+        prefix: dotted name of the part; "" for whole specs, of which what ``spec_hash`` leaves out is left out.
+    """
     if isinstance(old, dict) and isinstance(new, dict):
-        names = [*old, *(key for key in new if key not in old)]
+        keys = [*old, *(key for key in new if key not in old)]
         return [
             path
-            for key in names
+            for key in keys
+            if prefix or key not in NOT_OF_A_ROLLOUT
             for path in changed_fields(old.get(key), new.get(key), f"{prefix}.{key}" if prefix else str(key))
         ]
     return [] if old == new else [prefix]
