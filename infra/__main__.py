@@ -1,7 +1,8 @@
 """The Pulumi program: a table of contents of what one deploy.yaml needs in Google Cloud.
 
 The stack's configuration is the spec's path and the environment; everything else is in the spec, which is validated
-whole before the first resource. Left out: the model and its deployment, which `vertex-deploy rollout` owns.
+whole before the first resource. Left out: models and their deployment, which `vertex-deploy rollout` owns, unless the
+spec says ``traffic: pulumi``.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pulumi
 import pulumi_gcp as gcp
 
-from infra.components import endpoint
+from infra.components import endpoint, static_split
 from infra.components.alerts import Alerts, AlertsArgs
 from infra.components.budget import Budget, BudgetArgs
 from infra.components.dashboard import Dashboard, DashboardArgs
@@ -23,6 +24,7 @@ from infra.components.identity import Identity, IdentityArgs
 from infra.components.network import Network, NetworkArgs
 from infra.components.registry import Registry, RegistryArgs
 from infra.components.runner import Runner, RunnerArgs
+from infra.components.static_split import StaticSplit, StaticSplitArgs
 from infra.components.storage import Storage, StorageArgs
 from infra.components.triggers import Triggers, TriggersArgs
 from vertex_deploy.spec import load
@@ -68,6 +70,9 @@ def stack(spec: Spec, *, path: str, text: str, environment: str | None) -> dict[
     if endpoint.wanted(spec):
         served = Endpoint("endpoint", EndpointArgs.of(spec), opts, after=network.ready if network else ())
     pool = GpuPool("pool", GpuPoolArgs.of(spec), opts) if wanted.pool else None
+    if served and static_split.wanted(spec):
+        shared = pool.pool if pool else None
+        StaticSplit("split", StaticSplitArgs.of(spec, endpoint=served.resource_name, pool=shared), opts)
     if wanted.gke and network:
         place = {"network": network.network_id, "subnet": network.subnet_id}
         Gke("gke", GkeArgs.of(spec, **place, service_account=who["serving"]), opts)

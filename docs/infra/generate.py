@@ -40,6 +40,7 @@ COMPONENTS = {
     "identity": "Identity",
     "endpoint": "Endpoint",
     "gpu_pool": "GpuPool",
+    "static_split": "StaticSplit",
     "gke": "Gke",
     "alerts": "Alerts",
     "dashboard": "Dashboard",

@@ -4,7 +4,7 @@ With a customer-managed key where the spec names one, and with requests and answ
 says so. The endpoint's id is chosen, not given: a rollout and the alert policies know it without asking.
 
 Deliberately not created: the model, its deployment and the traffic split, which a rollout owns (with
-``traffic: pulumi`` the provider's own resources do); a request timeout, which pulumi-gcp cannot set; and the network.
+``traffic: pulumi`` the component ``StaticSplit``); a request timeout, which pulumi-gcp cannot set; and the network.
 """
 
 from __future__ import annotations
@@ -41,7 +41,6 @@ class EndpointArgs:
         automation: project and network in which Vertex AI makes the connection itself (psc).
         encryption_key: customer-managed key, or None.
         sampling: share of requests logged, 0 to 1; None for no log.
-        traffic: who owns the traffic split.
         protect: refuse to delete it.
     """
 
@@ -56,7 +55,6 @@ class EndpointArgs:
     automation: tuple[tuple[str, str], ...] = ()
     encryption_key: str | None = None
     sampling: float | None = None
-    traffic: Literal["rollout", "pulumi"] = "rollout"
     protect: bool = False
 
     @classmethod
@@ -75,7 +73,6 @@ class EndpointArgs:
             automation=tuple((item.project, item.network) for item in wanted.automation),
             encryption_key=spec.infra.encryption_key,
             sampling=spec.monitoring.sampling,
-            traffic=spec.target.traffic,
             protect=spec.infra.protect,
         )
 
@@ -88,14 +85,14 @@ def wanted(spec: Spec) -> bool:
 
 
 def endpoint_options(
-    parent: pulumi.Resource, *, traffic: Literal["rollout", "pulumi"], protect: bool, after: Sequence[pulumi.Resource]
+    parent: pulumi.Resource, *, protect: bool, after: Sequence[pulumi.Resource]
 ) -> pulumi.ResourceOptions:
-    """Options of the endpoint: its split is the rollout's, unless the spec says that it is Pulumi's.
+    """Options of the endpoint: its split is never its own.
 
-    A rollout changes the split many times between two runs of Pulumi; seen as drift, each would be undone.
+    A rollout changes the split many times between two runs of Pulumi; seen as drift, each would be undone. A static
+    split is a resource of its own (``StaticSplit``), which puts drift right; two owners of one split would fight.
     """
-    ignore = () if traffic == "pulumi" else ("traffic_split",)
-    return child_options(parent, protect=protect, after=after, ignore=ignore)
+    return child_options(parent, protect=protect, after=after, ignore=("traffic_split",))
 
 
 class Endpoint(Component):
@@ -134,7 +131,7 @@ class Endpoint(Component):
             if args.encryption_key
             else None,
             predict_request_response_logging_config=self._log(name, args) if args.sampling else None,
-            opts=endpoint_options(self, traffic=args.traffic, protect=args.protect, after=after),
+            opts=endpoint_options(self, protect=args.protect, after=after),
         )
         self.endpoint_id = endpoint.name
         place = f"projects/{args.project}/locations/{args.region}/endpoints"

@@ -32,6 +32,7 @@ KEYS: Mapping[str, tuple[str, ...]] = {
     "gcp:bigquery/dataset:Dataset": ("defaultEncryptionConfiguration", "kmsKeyName"),
     "gcp:container/cluster:Cluster": ("databaseEncryption", "keyName"),
     NODE_POOL: ("nodeConfig", "bootDiskKmsKey"),
+    MODEL: ("kmsKeyName",),
 }
 """Type -> where its customer-managed key is."""
 

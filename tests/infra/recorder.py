@@ -37,6 +37,10 @@ SEEN_BY_PROVIDER = {
     },
     "gcp:monitoring/alertPolicy:AlertPolicy": lambda i: {"name": f"projects/{i['project']}/alertPolicies/1"},
     "gcp:cloudbuild/trigger:Trigger": lambda _: {"triggerId": "trigger-1"},
+    "vertexdeploy:index:Model": lambda i: {
+        "versionName": f"projects/{i['project']}/locations/{i['region']}/models/{i['modelId']}@1"
+    },
+    "vertexdeploy:index:DeployedModel": lambda i: {"deployedModelId": f"id-of-{i['displayName']}"},
 }
 """Type -> outputs that its provider computes."""
 

@@ -22,6 +22,7 @@ from infra.components import (
     objectives,
     registry,
     runner,
+    static_split,
     storage,
     triggers,
 )
@@ -72,6 +73,7 @@ ARGUMENTS = [
     network.NetworkArgs,
     endpoint_module.EndpointArgs,
     gpu_pool.GpuPoolArgs,
+    static_split.StaticSplitArgs,
     registry.RegistryArgs,
     storage.StorageArgs,
     identity.IdentityArgs,
@@ -121,12 +123,11 @@ def test_a_childs_options_hold_its_parent_and_what_was_asked():
     record(make)
 
 
-@pytest.mark.parametrize(("traffic", "ignored"), [("rollout", ["traffic_split"]), ("pulumi", None)])
-def test_the_split_is_the_rollouts_unless_the_spec_says_pulumi(traffic, ignored):
+def test_the_split_is_never_the_endpoints_own():
     def make():
         parent = pulumi.ComponentResource("t:t:T", "parent")
-        options = endpoint_module.endpoint_options(parent, traffic=traffic, protect=False, after=())
-        assert options.ignore_changes == ignored
+        options = endpoint_module.endpoint_options(parent, protect=False, after=())
+        assert options.ignore_changes == ["traffic_split"]
 
     record(make)
 

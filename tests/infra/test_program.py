@@ -129,7 +129,7 @@ def test_the_program_reads_as_a_table_of_contents():
     modules = {path.stem for path in COMPONENTS.glob("*.py")} - HELPERS
     assert modules == {
         *("alerts", "budget", "dashboard", "endpoint", "gke", "gpu_pool"),
-        *("identity", "network", "registry", "runner", "storage", "triggers"),
+        *("identity", "network", "registry", "runner", "static_split", "storage", "triggers"),
     }
     assert all(f"infra.components.{module}" in source for module in modules)
     calls = {ast.unparse(node.func) for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)}
