@@ -103,12 +103,17 @@ def begin(
         The record, and whether it was there already.
 
     Raises:
-        RolloutError: one is under way for another spec or release; what differs is named.
+        RolloutError: one is under way for another spec or release; what differs is named. Or the traffic is Pulumi's.
     """
     current = store.current()
     if current is not None and not current.over:
         _demand_same(current, spec, release)
         return current, True
+    if spec.target.traffic == "pulumi":
+        raise RolloutError(
+            "target.traffic is pulumi: the split is static and the next `pulumi up` would undo a rollout; "
+            "change target.split, or write traffic: rollout"
+        )
     moment = datetime.fromtimestamp(now, UTC)
     rollout_id = f"{moment:%Y%m%d-%H%M%S}-{release.hash[:6]}{secrets.token_hex(1)}"
     record = Record(
