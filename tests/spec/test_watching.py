@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from vertex_deploy.spec.watching import Notify, Prometheus
+from vertex_deploy.spec.watching import Notify
 
 
 @pytest.mark.parametrize("secret", ["env:HOOK", "projects/p/secrets/hook/versions/latest"])
@@ -29,7 +29,7 @@ def test_a_secret_written_out_is_refused_and_not_repeated():
 def test_an_address_is_https_or_this_machine(address, why):
     with pytest.raises(ValidationError, match=why):
         Notify(webhook=address)
-    assert Prometheus(url="http://127.0.0.1:9090").url == "http://127.0.0.1:9090"
+    assert Notify(webhook="http://127.0.0.1:9090").webhook == "http://127.0.0.1:9090"
 
 
 @pytest.mark.parametrize("fields", [{}, {"slack": "env:A", "pubsub": "projects/p/topics/rollouts"}])

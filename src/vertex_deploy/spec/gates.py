@@ -63,7 +63,11 @@ class Query(SpecModel):
     cloud_monitoring: str | None = None
     """A Cloud Monitoring filter, such as metric.type="custom.googleapis.com/rating"."""
     prometheus: str | None = None
-    """A PromQL expression, such as sum(rate(cost_total[1m])) / sum(rate(requests_total[1m]))."""
+    """A PromQL expression, such as sum(rate(cost_total[1m])) / sum(rate(requests_total[1m])).
+
+    It makes an alert policy and is judged in recorded histories. A rollout does not read it yet: the gate stays
+    insufficient.
+    """
 
     @model_validator(mode="after")
     def _one(self) -> Self:

@@ -17,7 +17,7 @@ from vertex_deploy.spec.gates import Gate
 from vertex_deploy.spec.infra import Infra
 from vertex_deploy.spec.machines import Accelerator
 from vertex_deploy.spec.units import Duration, Share
-from vertex_deploy.spec.watching import Notify, Prometheus, RolloutAlerts
+from vertex_deploy.spec.watching import Notify, RolloutAlerts
 
 
 class Gcp(SpecModel):
@@ -201,8 +201,6 @@ class Monitoring(SpecModel):
     """projects/P/notificationChannels/ID of those to tell."""
     sampling: Share | None = None
     """Share of requests logged to BigQuery."""
-    prometheus: Prometheus = Prometheus()
-    """Where gates with a prometheus query are read."""
 
 
 class Spec(SpecModel):

@@ -1,4 +1,4 @@
-"""What watches a rollout besides its gates' judge, and whom it tells: alert policies, notifications, Prometheus.
+"""What watches a rollout besides its gates' judge, and whom it tells: alert policies and notifications.
 
 Secrets are never written here, only where they are: ``env:NAME`` (an environment variable of the controller) or a
 version in Secret Manager. Left out: what a notification says (``vertex_deploy.rollout.notify``).
@@ -84,12 +84,3 @@ class Notify(SpecModel):
         if self.secret is not None and self.webhook is None:
             raise ValueError("secret signs the requests of a webhook; leave it out here")
         return self
-
-
-class Prometheus(SpecModel):
-    """The Prometheus that gates with a prometheus query are read from."""
-
-    url: Address | None = None
-    """Address that /api/v1/query_range is below; Google's Managed Service for Prometheus where absent."""
-    token: Secret | None = None
-    """Bearer token: env:NAME or a version in Secret Manager; needs an https address or this machine."""
