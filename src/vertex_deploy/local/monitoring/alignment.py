@@ -36,7 +36,7 @@ from vertex_deploy.local.monitoring.values import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 _NUM = NUMERIC
 _NUM_DIST = NUMERIC | {Type.DISTRIBUTION}
@@ -104,12 +104,23 @@ def check(aligner: str, kind: Kind, value_type: Type, path: str) -> tuple[Kind, 
     """
     if aligner == "ALIGN_NONE":
         return kind, value_type
-    rule = RULES.get(aligner)
+    return outcome(RULES, aligner, kind, value_type, what="aligner", path=f"{path}.perSeriesAligner")
+
+
+def outcome(
+    rules: Mapping[str, Rule], name: str, kind: Kind, value_type: Type, *, what: str, path: str
+) -> tuple[Kind, Type]:
+    """The kind and value type that an aligner or a reducer (``what``) of a table gives.
+
+    Raises:
+        ApiError: INVALID_ARGUMENT, it is not in the table, or not for this kind and type.
+    """
+    rule = rules.get(name)
     if rule is None:
-        raise errors.field(f"{path}.perSeriesAligner", aligner, "The aligner is not implemented by Local Vertex.")
+        raise errors.field(path, name, f"The {what} is not implemented by Local Vertex.")
     if kind not in rule.kinds or value_type not in rule.types:
-        why = f"The aligner cannot be applied to metrics with kind {kind} and value type {value_type}."
-        raise errors.field(f"{path}.perSeriesAligner", aligner, why)
+        why = f"The {what} cannot be applied to metrics with kind {kind} and value type {value_type}."
+        raise errors.field(path, name, why)
     return rule.kind or kind, rule.type or value_type
 
 

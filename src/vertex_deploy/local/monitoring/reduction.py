@@ -10,8 +10,7 @@ import statistics
 from collections import defaultdict
 from typing import TYPE_CHECKING, cast
 
-from vertex_deploy.local.monitoring import errors
-from vertex_deploy.local.monitoring.alignment import Rule
+from vertex_deploy.local.monitoring.alignment import Rule, outcome
 from vertex_deploy.local.monitoring.values import (
     NUMERIC,
     Dist,
@@ -62,13 +61,7 @@ def check(reducer: str, kind: Kind, value_type: Type, path: str) -> tuple[Kind, 
     """
     if reducer == "REDUCE_NONE":
         return kind, value_type
-    rule = RULES.get(reducer)
-    if rule is None:
-        raise errors.field(f"{path}.crossSeriesReducer", reducer, "The reducer is not implemented by Local Vertex.")
-    if kind not in rule.kinds or value_type not in rule.types:
-        why = f"The reducer cannot be applied to metrics with kind {kind} and value type {value_type}."
-        raise errors.field(f"{path}.crossSeriesReducer", reducer, why)
-    return rule.kind or kind, rule.type or value_type
+    return outcome(RULES, reducer, kind, value_type, what="reducer", path=f"{path}.crossSeriesReducer")
 
 
 def reduce(series: Iterable[Sequence[Point]], reducer: str) -> list[Point]:
