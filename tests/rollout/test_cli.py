@@ -116,7 +116,7 @@ def test_in_a_log_a_measurement_takes_a_line_when_it_says_something_new_or_once_
     world = World(spec=spec_with(poll="1s"))
     with Screen(lambda _record: [], OutputFormat.TEXT, None) as screen:
         controller = world.start()
-        controller._on_entry = screen.entry
+        controller.journal.on_entry = screen.entry
         controller.run()
     lines = capsys.readouterr().out.splitlines()
     log = world.store().log(world.record().id)

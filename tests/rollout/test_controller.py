@@ -4,6 +4,7 @@ import pytest
 
 from tests.rollout.world import STABLE, World, spec_with, step
 from vertex_deploy.errors import CloudError, RolloutBusy, RolloutError
+from vertex_deploy.rollout.driver import nap
 from vertex_deploy.rollout.machine import Ending, Phase
 from vertex_deploy.rollout.requests import Verb
 
@@ -146,7 +147,7 @@ def test_a_request_is_answered_within_seconds_of_a_long_hold() -> None:
     controller = world.start()
     wait = controller.tick()
     while controller.record.phase is not Phase.HOLDING:
-        controller._sleep_until(wait.until)
+        nap(controller, wait.until, world.clock)
         wait = controller.tick()
     asked = world.clock.now() + 7
 

@@ -14,6 +14,7 @@ from vertex_deploy.rollout.blobs import MemoryBlobs
 from vertex_deploy.rollout.clock import ManualClock
 from vertex_deploy.rollout.controller import Controller
 from vertex_deploy.rollout.decide import decide
+from vertex_deploy.rollout.driver import nap
 from vertex_deploy.rollout.engine import begin
 from vertex_deploy.rollout.plan import plan_of, spec_of
 from vertex_deploy.rollout.store import Lease, RolloutStore
@@ -165,6 +166,6 @@ def step(controller: Controller) -> None:
     action = decide(controller.record, controller._plan, seen)
     if isinstance(action, Wait):
         assert action.until is not None, "paused: nothing to step to"
-        controller._sleep_until(action.until)
+        nap(controller, action.until, controller._clock)
     else:
         controller._perform(action, etag)

@@ -214,7 +214,7 @@ def test_measurements_and_progress_are_not_news():
 def notified(world: World, *routes: Route, **options: Any) -> list[str]:
     """Run a rollout to its end with a notifier; the warnings of its history."""
     controller = world.start()
-    controller._notifier = Notifier(routes, sleep=lambda _seconds: None, **options)
+    controller.journal.notifier = Notifier(routes, sleep=lambda _seconds: None, **options)
     controller.run()
     controller.close()
     return [e.text for e in world.store().log(world.record().id) if e.kind == "warning"]
@@ -249,9 +249,9 @@ def test_a_notifier_that_hangs_is_waited_for_only_a_little():
 
     world = World()
     controller = world.start()
-    controller._notifier = Notifier([Route(Hanging())])
+    controller.journal.notifier = Notifier([Route(Hanging())])
     assert controller.run().ending is Ending.PROMOTED
-    (left,) = controller._notifier.close(linger=0.01)
+    (left,) = controller.journal.notifier.close(linger=0.01)
     stop.set()
     assert "were not sent within" in left
 
@@ -291,7 +291,7 @@ def test_a_secret_that_is_missing_is_a_warning_and_no_more(monkeypatch):
     monkeypatch.delenv("NOPE", raising=False)
     world = World(spec=spec_with(notify=[{"slack": "env:NOPE"}]))
     controller = world.start()
-    controller._notifier = notifier_for([Notify(slack="env:NOPE")])
+    controller.journal.notifier = notifier_for([Notify(slack="env:NOPE")])
     assert controller.run().ending is Ending.PROMOTED
     warnings = [e.text for e in world.store().log(world.record().id) if e.kind == "warning"]
     assert any("NOPE is not set" in text for text in warnings)
