@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vertex_deploy.errors import RolloutError, UsageError
-from vertex_deploy.metrics.cloud_monitoring import LAG, CloudMonitoringSource
+from vertex_deploy.metrics.sources import lag_of, source_for
 from vertex_deploy.release.release import changed_fields, spec_hash
 from vertex_deploy.rollout.alert_clients import MonitoringAlerts
 from vertex_deploy.rollout.alerting import AlertWatch, watching
@@ -37,7 +37,6 @@ from vertex_deploy.targets.vertex_requests import deployed_id_for
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from vertex_deploy.metrics.types import MetricSource
     from vertex_deploy.release import Release
     from vertex_deploy.rollout.clock import Clock
     from vertex_deploy.spec.models import Spec
@@ -168,16 +167,6 @@ def preview_for(store: RolloutStore, spec: Spec, release: Release, *, now: float
     )
 
 
-def source_for(spec: Spec) -> Callable[[str], MetricSource]:
-    """Gives the metric source of an endpoint's resource name."""
-    private = spec.target.endpoint.access in {"psc", "psa"}
-    queries = {gate.metric: gate.query.cloud_monitoring for gate in spec.rollout.gates if gate.query}
-    gauges = {name: text for name, text in queries.items() if text}
-    return lambda endpoint: CloudMonitoringSource(
-        endpoint=endpoint, project=spec.gcp.project, private=private, gauges=gauges
-    )
-
-
 def controller_for(
     store: RolloutStore,
     record: Record,
@@ -188,11 +177,10 @@ def controller_for(
 ) -> Controller:
     """A controller of a stored rollout that uses Google's clients."""
     spec = spec_of(record)
-    private = spec.target.endpoint.access in {"psc", "psa"}
     return Controller(
         store=store,
         record=record,
-        plan=plan_of(spec, lag=LAG[private]),
+        plan=plan_of(spec, lag=lag_of(spec)),
         gates=spec.rollout.gates,
         target=VertexTarget(spec, record.release),
         source_for=source_for(spec),
