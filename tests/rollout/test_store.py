@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from typing import TYPE_CHECKING
 
 import pytest
@@ -102,6 +103,14 @@ def test_a_process_is_known_dead_only_here_and_a_reused_pid_is_not_it() -> None:
     assert not is_dead(mine)
     assert is_dead(Lease(host=mine.host, pid=os.getpid(), born=mine.born + 1, token="", expires=NOW))
     assert not is_dead(lease("1", pid=2**22 + 1))
+
+
+def test_a_pid_of_another_container_or_boot_is_not_taken_for_one_of_this_machine():
+    mine = this_process(NOW)
+    name = mine.host.partition("/")[0]
+    assert name == socket.gethostname()
+    # Every execution of a Cloud Run job is pid 1 of localhost.
+    assert not is_dead(Lease(host=f"{name}/0badc0de", pid=mine.pid, born=mine.born + 1, token="", expires=NOW))
 
 
 def test_a_record_comes_back_as_it_was(blobs: Blobs) -> None:

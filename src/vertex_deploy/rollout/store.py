@@ -11,6 +11,7 @@ Layout below one folder (or prefix)::
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import secrets
@@ -42,7 +43,7 @@ class Lease:
     """Who may write.
 
     Args:
-        host: name of the machine.
+        host: the machine's name and a digest of where the pid counts; see ``_here``.
         pid: process id.
         born: start time of that process in clock ticks since boot, so that a reused pid is told apart; 0 if unknown.
         token: differs for every acquisition.
@@ -59,14 +60,12 @@ class Lease:
 def this_process(now: float) -> Lease:
     """A new lease for this process."""
     pid = os.getpid()
-    return Lease(
-        host=socket.gethostname(), pid=pid, born=_born(pid), token=secrets.token_hex(8), expires=now + LEASE_SECONDS
-    )
+    return Lease(host=_here(), pid=pid, born=_born(pid), token=secrets.token_hex(8), expires=now + LEASE_SECONDS)
 
 
 def is_dead(lease: Lease) -> bool:
     """Whether its process certainly is no more: only a process of this machine can be known to be dead."""
-    if lease.host != socket.gethostname():
+    if lease.host != _here():
         return False
     try:
         os.kill(lease.pid, 0)
@@ -75,6 +74,20 @@ def is_dead(lease: Lease) -> bool:
     except PermissionError:
         return False
     return lease.born != 0 and _born(lease.pid) != lease.born
+
+
+def _here() -> str:
+    """Where a pid of ours means something: the machine's name, its boot and the pid namespace.
+
+    The name alone is not enough: every execution of a Cloud Run job is pid 1 of a machine called localhost, and a
+    container on the host's network has the host's name and other pids.
+    """
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8")
+        space = f"{boot}{Path('/proc/self/ns/pid').readlink()}"
+    except OSError:
+        space = secrets.token_hex(8) if Path("/proc").exists() else ""  # sandboxed: nobody's death can be told
+    return f"{socket.gethostname()}/{hashlib.sha256(space.encode()).hexdigest()[:8]}"
 
 
 def _born(pid: int) -> int:
