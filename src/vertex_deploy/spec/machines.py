@@ -3,7 +3,9 @@
 Source: "Configure compute resources for inference" in the Vertex AI documentation, and ``MachineSpec`` and
 ``AcceleratorType`` in the discovery document of aiplatform v1 (read in November 2026). GPU and TPU machines and the E2
 and N1 series are listed one by one. Of the other CPU-only series (N2, N2D, C2, C2D, C3) only the shape of the name is
-checked: which of their sizes a region has is for the API to say. Regions' capacity and quotas are left out altogether.
+checked: which of their sizes a region has is for the API to say (``listed`` tells them apart). vCPUs of GPU machines
+are Compute Engine's ("Accelerator-optimized machine family"); those of TPU machines are not known here. Regions'
+capacity is left out altogether; what a machine is charged against is in ``quotas``.
 """
 
 from __future__ import annotations
@@ -143,11 +145,36 @@ E2_MACHINES: frozenset[str] = frozenset(
 
 _OTHER_CPU = re.compile(r"(n2|n2d|c2|c2d|c3)-(standard|highmem|highcpu)-[1-9][0-9]{0,2}")
 
+# GPU machines whose name does not say how many vCPUs they have: by the family, for each GPU or in all.
+_VCPUS_A_GPU: Mapping[str, int] = {"a2-highgpu": 12, "a2-ultragpu": 12, "a3-highgpu": 26}
+_VCPUS: Mapping[str, int] = {
+    "a2-megagpu-16g": 96,
+    "a3-edgegpu-8g": 208,
+    "a3-megagpu-8g": 208,
+    "a3-ultragpu-8g": 224,
+    "a4-highgpu-8g": 224,
+    "a4x-highgpu-4g": 140,
+}
+
+
+def listed(machine_type: str) -> bool:
+    """Whether Google's table has this machine type by name, and not only its series."""
+    return machine_type in (E2_MACHINES | TPU_MACHINES | GPU_MACHINES.keys() | ATTACHABLE.keys())
+
 
 def known(machine_type: str) -> bool:
     """Whether online prediction has this machine type."""
-    listed = machine_type in (E2_MACHINES | TPU_MACHINES | GPU_MACHINES.keys() | ATTACHABLE.keys())
-    return listed or _OTHER_CPU.fullmatch(machine_type) is not None
+    return listed(machine_type) or _OTHER_CPU.fullmatch(machine_type) is not None
+
+
+def vcpus(machine_type: str) -> int | None:
+    """How many vCPUs a machine has; None where that is not known: TPU machines, and types that are not known."""
+    if machine_type in TPU_MACHINES or not known(machine_type):
+        return None
+    family, _, size = machine_type.rpartition("-")
+    if family in _VCPUS_A_GPU:
+        return _VCPUS_A_GPU[family] * GPU_MACHINES[machine_type][1]
+    return _VCPUS[machine_type] if machine_type in _VCPUS else int(size)
 
 
 def nearest(machine_type: str) -> str | None:
