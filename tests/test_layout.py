@@ -22,13 +22,14 @@ PROGRAMS = {"serving", "infra", "pipelines", "containers"}
 TOP = {*PROGRAMS, "vertex_deploy", "examples", "bench", "tests", "docs"}
 
 BOTTOM = {"errors", "spec", "__init__"}
-BELOW_CLI = BOTTOM | {"targets", "metrics", "gcp", "rest"}
+BELOW_CLI = BOTTOM | {"targets", "metrics", "gcp", "rest", "secrets"}
 LIBRARY: dict[str, set[str]] = {
     "errors": set(),
     "spec": {"errors", "__init__"},
     "gcp": BOTTOM,
     "rest": BOTTOM | {"gcp"},
-    "metrics": BOTTOM | {"gcp", "rest"},
+    "secrets": BOTTOM | {"gcp", "rest"},
+    "metrics": BOTTOM | {"gcp", "rest", "secrets"},
     "release": BOTTOM,
     "targets": BOTTOM | {"gcp", "release"},
     "rollout": BELOW_CLI | {"release"},

@@ -26,8 +26,8 @@ from vertex_deploy.rollout.notify.message import (
     verified,
 )
 from vertex_deploy.rollout.notify.notifier import ATTEMPTS, Route
-from vertex_deploy.rollout.notify.secrets import resolve
 from vertex_deploy.rollout.record import LogEntry
+from vertex_deploy.secrets import resolve
 from vertex_deploy.spec.watching import Notify
 
 if TYPE_CHECKING:

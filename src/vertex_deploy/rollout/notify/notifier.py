@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from vertex_deploy.errors import VertexDeployError
 from vertex_deploy.rollout.notify.channels import PubSub, Slack, Webhook
 from vertex_deploy.rollout.notify.message import message_of
-from vertex_deploy.rollout.notify.secrets import resolve
+from vertex_deploy.secrets import resolve
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -18,11 +18,12 @@ HOST = Address("secretmanager.googleapis.com", plaintext=False)
 _ENV = "env:"
 
 
-def resolve(reference: str, *, session: Any = None) -> str:
+def resolve(reference: str, *, where: str = "rollout.notify", session: Any = None) -> str:
     """The secret's text.
 
     Args:
         reference: of the spec.
+        where: field of the spec that refers to it, for messages.
         session: authorized; made where absent.
 
     Raises:
@@ -33,9 +34,7 @@ def resolve(reference: str, *, session: Any = None) -> str:
         name = reference.removeprefix(_ENV)
         value = os.environ.get(name, "")
         if not value:
-            raise RolloutError(
-                f"rollout.notify: the environment variable {name} is not set; set it, or remove the entry"
-            )
+            raise RolloutError(f"{where}: the environment variable {name} is not set; set it, or remove the entry")
         return value
     found = rest.call(session or rest.session(HOST), "GET", f"https://{HOST.target}/v1/{reference}:access")
     return base64.b64decode(found["payload"]["data"]).decode().strip()
