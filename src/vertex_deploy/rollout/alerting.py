@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from vertex_deploy.errors import CloudError
+from vertex_deploy.rollout.faults import may_pass
 from vertex_deploy.spec import names
 from vertex_deploy.spec.alerts import expressible
 
@@ -246,7 +247,7 @@ class AlertWatch:
             What to warn of, or "".
 
         Raises:
-            CloudError: an API did not answer; try again.
+            CloudError: an API did not answer, or the credentials expired; try again.
         """
         if not policies_for(self._spec, record.id, record.endpoint or "endpoints/0", record.canary):
             return ""
@@ -254,7 +255,8 @@ class AlertWatch:
             for name in self._alerts.policies(record.id):
                 self._alerts.delete(name)
         except CloudError as error:
-            if error.transient:
+            # Whoever renews the credentials can still have them removed; a refusal will not change.
+            if may_pass(error) or error.code == "UNAUTHENTICATED":
                 raise
             return f"alert policies with the label {ROLLOUT_LABEL}={record.id} could not be removed: {error}"
         return ""
