@@ -193,14 +193,13 @@ class DashboardArgs:
             gates=(*spec.rollout.gates, *spec.monitoring.alerts),
             endpoint_id=names.endpoint_id(spec),
             private=spec.target.endpoint.access in PRIVATE,
-            gpu=spec.target.machine.accelerator is not None,
+            # A pool's machines that another spec made may have GPUs: an empty chart says less wrong than none.
+            gpu=spec.target.machine is None or spec.target.machine.accelerator is not None,
         )
 
 
 class Dashboard(Component):
     """A dashboard. Outputs: ``dashboard`` (its id)."""
-
-    dashboard: pulumi.Output[str]
 
     def __init__(self, name: str, args: DashboardArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__(name, opts)
@@ -214,5 +213,5 @@ class Dashboard(Component):
             ),
             opts=self.child(),
         )
-        self.dashboard = made.id
+        self.dashboard: pulumi.Output[str] = made.id
         self.register_outputs({"dashboard": made.id})

@@ -1,7 +1,10 @@
 """A DeploymentResourcePool: machines that the models of several endpoints share.
 
-Deliberately not created: the models on it; spot machines and reservations, which a pool does not have; and a pool per
-version, which would double the machines that it is meant to save.
+Made where the spec says ``infra: {pool: true}``, under the name in ``target.pool``, which is what rollouts and static
+splits deploy onto. Only models of Google's prebuilt TensorFlow and PyTorch containers can share one.
+
+Deliberately not created: the models on it; spot machines and reservations, which pulumi-gcp's pool does not have; and a
+pool per version, which would double the machines that it is meant to save.
 """
 
 from __future__ import annotations
@@ -55,13 +58,19 @@ class GpuPoolArgs:
 
     @classmethod
     def of(cls, spec: Spec) -> Self:
-        """From ``infra.pool`` and the target's machine and replicas."""
+        """From the target's pool, machine and replicas.
+
+        Raises:
+            ValueError: the spec does not ask for a pool.
+        """
         machine, replicas = spec.target.machine, spec.target.replicas
+        if not spec.infra.pool or spec.target.pool is None or machine is None:
+            raise ValueError("the spec does not say infra: {pool: true}; ask only where it does")
         gpu = machine.accelerator
         return cls(
             project=spec.gcp.project,
             region=spec.gcp.region,
-            pool_id=(spec.infra.pool.name if spec.infra.pool else None) or spec.name,
+            pool_id=spec.target.pool,
             machine_type=machine.type,
             accelerator=(gpu.api_type, gpu.count) if gpu else None,
             min_replicas=replicas.min,

@@ -93,6 +93,7 @@ class StaticSplitArgs:
         if not wanted(spec):
             raise ValueError("the spec does not say traffic: pulumi; ask only where it does")
         target = spec.target
+        pool = pool if pool is not None else names.pool(spec)
         return cls(
             project=spec.gcp.project,
             region=spec.gcp.region,
@@ -125,9 +126,6 @@ class StaticSplit(Component):
     their ids on the endpoint by variant.
     """
 
-    models: Mapping[str, pulumi.Output[str]]
-    deployed_model_ids: Mapping[str, pulumi.Output[str]]
-
     def __init__(self, name: str, args: StaticSplitArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__(name, opts)
         models = {side.name: self._model(name, args, side) for side in args.sides}
@@ -142,8 +140,10 @@ class StaticSplit(Component):
             owner=args.owner,
             opts=self.child(protect=args.protect),
         )
-        self.models = {key: model.version_name for key, model in models.items()}
-        self.deployed_model_ids = {key: item.deployed_model_id for key, item in deployed.items()}
+        self.models: Mapping[str, pulumi.Output[str]] = {key: model.version_name for key, model in models.items()}
+        self.deployed_model_ids: Mapping[str, pulumi.Output[str]] = {
+            key: item.deployed_model_id for key, item in deployed.items()
+        }
         self.register_outputs({"models": self.models, "deployed_model_ids": self.deployed_model_ids})
 
     def _model(self, name: str, args: StaticSplitArgs, side: Side) -> sdk.Model:
@@ -201,6 +201,8 @@ def _side(spec: Spec, variant: Variant) -> Side:
 
 def _machine(spec: Spec) -> sdk.Machine:
     machine = spec.target.machine
+    if machine is None:
+        raise ValueError("the spec has neither machine nor pool; the loader refuses that")
     gpu = str(machine.accelerator) if machine.accelerator else None
     return sdk.Machine(type=machine.type, accelerator=gpu, spot=machine.spot or None)
 

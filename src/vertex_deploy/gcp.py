@@ -126,6 +126,15 @@ def endpoint_client(region: str, address: Address | None = None) -> Any:
     return _client(EndpointServiceClient, address or aiplatform_address(region))
 
 
+def pool_client(region: str) -> Any:
+    """An ``aiplatform_v1.DeploymentResourcePoolServiceClient`` for this region."""
+    from google.cloud.aiplatform_v1 import (  # noqa: PLC0415 - heavy: only when a call is made
+        DeploymentResourcePoolServiceClient,
+    )
+
+    return _client(DeploymentResourcePoolServiceClient, aiplatform_address(region))
+
+
 def metric_client() -> Any:
     """A ``monitoring_v3.MetricServiceClient``."""
     from google.cloud.monitoring_v3 import MetricServiceClient  # noqa: PLC0415 - heavy: only when a call is made

@@ -249,8 +249,21 @@ def test_an_endpoint_with_a_timeout_is_left_to_the_rollout():
 # pool, registry, storage
 
 
+def on_a_pool() -> Spec:
+    image = "us-docker.pkg.dev/vertex-ai/prediction/pytorch-gpu.2-4:latest"
+    text = BASE.replace("image: torch-aoti", f"image: {image}").replace("  machine:", "  pool: shared\n  machine:")
+    for word, value in {"ENDPOINT": "{}", "MONITORING": "{}", "INFRA": "{pool: true}"}.items():
+        text = text.replace(word, value)
+    return examined(text).spec
+
+
+def test_a_pool_that_nobody_asked_for_is_not_made():
+    with pytest.raises(ValueError, match="pool: true"):
+        gpu_pool.GpuPoolArgs.of(spec())
+
+
 def test_a_pool_has_the_targets_machine_and_scales_as_it_does():
-    made = record(lambda: gpu_pool.GpuPool("pool", gpu_pool.GpuPoolArgs.of(spec("{pool: {name: shared}}"))))
+    made = record(lambda: gpu_pool.GpuPool("pool", gpu_pool.GpuPoolArgs.of(on_a_pool())))
     inputs = made.one("AiDeploymentResourcePool").inputs
     resources = inputs["dedicatedResources"]
     assert inputs["name"] == "shared"

@@ -62,6 +62,15 @@ def split_of(wanted: Spec, pool: str | None = None) -> Recording:
     return record(make)
 
 
+def on_a_pool(infra: str, text: str) -> Spec:
+    """The static split with variants of one prebuilt image, which alone can share a pool."""
+    split = "[{name: a, weight: 90}, {name: b, weight: 10, artifact: gs://my-project-models/lite0/3}]"
+    text = text.replace(IMAGE, "us-docker.pkg.dev/vertex-ai/prediction/pytorch-gpu.2-4:latest").replace("INFRA", infra)
+    found = examined(text.replace("TRAFFIC", f"pool: shared\n  traffic: pulumi\n  split: {split}"))
+    assert found.spec is not None, [str(problem) for problem in found.problems]
+    return found.spec
+
+
 def program_of(wanted: Spec) -> Recording:
     return record(lambda: program.stack(wanted, path="deploy.yaml", text="", environment=None))
 
@@ -192,10 +201,18 @@ def test_the_program_makes_the_static_split_on_its_endpoint():
 
 
 def test_the_programs_pool_carries_the_static_split():
-    text = TEXT.replace(", spot: true", "").replace("TRAFFIC", STATIC).replace("INFRA", "{pool: {}}")
-    made = program_of(examined(text).spec)
-    assert all(item.inputs["pool"].endswith("/deploymentResourcePools/lite0") for item in made.of("DeployedModel"))
+    made = program_of(on_a_pool("{pool: true}", TEXT.replace(", spot: true", "")))
+    assert made.one("AiDeploymentResourcePool").inputs["name"] == "shared"
+    assert all(item.inputs["pool"].endswith("/deploymentResourcePools/shared") for item in made.of("DeployedModel"))
     assert all("pool" in item.after for item in made.of("DeployedModel"))
+
+
+def test_a_pool_that_somebody_else_made_carries_the_static_split_too():
+    lines = [line for line in TEXT.splitlines(keepends=True) if not line.startswith(("  machine:", "  replicas:"))]
+    made = program_of(on_a_pool("{}", "".join(lines)))
+    assert not made.of("AiDeploymentResourcePool")
+    assert {item.inputs["pool"] for item in made.of("DeployedModel")} == {f"{PLACE}/deploymentResourcePools/shared"}
+    assert not any("machine" in item.inputs or "replicas" in item.inputs for item in made.of("DeployedModel"))
 
 
 def test_a_preview_without_any_of_their_names_asks_for_the_same():

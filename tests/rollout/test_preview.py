@@ -38,7 +38,7 @@ def test_a_plan_says_every_step_and_changes_nothing() -> None:
         "5. keep stable warm for 30s, then undeploy it",
         "gates: error_rate; at least 1m of holds. Nothing was changed.",
     ]
-    assert set(world.target.calls) == {"find_endpoint", "observe", "find_model"}
+    assert set(world.target.calls) == {"find_endpoint", "observe", "find_model", "check"}
     assert world.blobs.content == {}
 
 
@@ -154,3 +154,12 @@ def test_waiting_ends_where_the_rollout_has_come_somewhere(steps: Any, errors: f
     world.clock = type("Driven", (type(world.clock),), {"__slots__": ("sleep",)})(time=world.clock.time)
     world.clock.sleep = driven
     assert session.wait(world.store(), clock=world.clock).phase is phase
+
+
+def test_what_a_rollout_needs_and_does_not_make_is_missed_by_plan_and_start_alike() -> None:
+    world = World()
+    world.target.lacks = "there is no DeploymentResourcePool shared in us-central1"
+    assert (look(world).outcome, look(world).reason) == ("refuse", world.target.lacks)
+    record = world.run()
+    assert (record.ending, record.reason) == (Ending.FAILED, world.target.lacks)
+    assert not any(call.startswith(("start_", "create_", "set_")) for call in world.target.calls)

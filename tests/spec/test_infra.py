@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from tests.spec.examples import GOOD, examined, problems, swap
+from vertex_deploy.spec import names, pools
 
 KEY = "projects/p/locations/us-central1/keyRings/r/cryptoKeys/k"
 GKE = "infra: {network: {}, gke: {nodes: {l4: {machine: g2-standard-8, accelerator: L4:1, max: 10}}}}\n"
@@ -53,7 +54,6 @@ def test_what_is_right_is_accepted(text):
         ("infra: {budget: {billing_account: 012345-6789AB-CDEF01, amount: 5, at: [0%]}}\n", "nobody is told"),
         ("infra: {encryption_key: k}\n", "is not a key"),
         (f"infra: {{encryption_key: {KEY.replace('us-central1', 'us')}}}\n", "the key is in us"),
-        ("infra: {pool: {}}\n", "has no spot machines"),
         ("infra: {network: {pods: 10.10.0.0/16}}\n", "overlaps"),
         ("infra: {network: {subnet: 10.10.0.1/20}}\n", "is not a network"),
         ("infra: {network: {subnet: here}}\n", "an IPv4 range"),
@@ -80,3 +80,66 @@ def test_a_timeout_that_pulumi_cannot_set_is_not_dropped():
     text = swap(("allow_projects: [consumer-project]", "allow_projects: [consumer-project], request_timeout: 5m"))
     assert problems(text) == []
     assert "request_timeout" in problems(text + "infra: {endpoint: true}\n")[0]
+
+
+# --- pools -----------------------------------------------------------------------------------------------------------
+
+SHARED = "us-docker.pkg.dev/vertex-ai/prediction/pytorch-gpu.2-4:latest"
+MACHINE = "  machine: {type: g2-standard-8, accelerator: L4:1, spot: true}\n"
+REPLICAS = "  replicas: {min: 2, max: 10, scale_on: {gpu_duty_cycle: 60}}\n"
+ON_A_POOL = (
+    ("image: torch-aoti", f"image: {SHARED}"),
+    (MACHINE, f"  pool: shared\n{MACHINE}".replace(", spot: true", "")),
+)
+
+
+def test_versions_go_onto_a_pool_that_somebody_made_without_saying_its_machines_again():
+    found = examined(swap(ON_A_POOL[0], (MACHINE + REPLICAS, "  pool: shared\n"))).spec
+    assert names.pool(found) == "projects/my-project/locations/us-central1/deploymentResourcePools/shared"
+    assert found.target.machine is None
+
+
+def test_a_pool_of_our_own_is_made_of_the_targets_machine_and_replicas():
+    assert problems(swap(*ON_A_POOL) + "infra: {pool: true}\n") == []
+    assert names.pool(examined(GOOD).spec) is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "infra", "message"),
+    [
+        ((), "{pool: true}", "infra.pool: no target.pool names it; add target.pool: lite0"),
+        (((MACHINE, ""),), "{}", "target.machine: missing; add machine"),
+        (ON_A_POOL, "{}", "target.machine: the pool shared has its own; remove it"),
+        ((*ON_A_POOL, (MACHINE.replace(", spot: true", ""), "")), "{}", "target.replicas: the pool shared has its own"),
+        (
+            (*ON_A_POOL, ("L4:1}", "L4:1, spot: true}")),
+            "{pool: true}",
+            "infra.pool: pulumi-gcp makes pools without spot",
+        ),
+        ((*ON_A_POOL, (MACHINE.replace(", spot: true", ""), "")), "{pool: true}", "target.machine: infra.pool makes"),
+        (
+            (*ON_A_POOL, ("pool: shared", "pool: Shared")),
+            "{pool: true}",
+            "target.pool: 'Shared' is not the id of a pool",
+        ),
+        ((ON_A_POOL[1],), "{pool: true}", "container.image: a pool takes only prebuilt TensorFlow and PyTorch images"),
+    ],
+)
+def test_what_does_not_fit_a_pool_is_said_where_it_is_written(changes, infra, message):
+    found = problems(swap(*changes) + f"infra: {infra}\n")
+    assert any(message in line for line in found), found
+
+
+@pytest.mark.parametrize(
+    ("image", "shares"),
+    [
+        (SHARED, True),
+        ("europe-docker.pkg.dev/vertex-ai/prediction/tf2-cpu.2-15@sha256:" + "a" * 64, True),
+        ("us-docker.pkg.dev/vertex-ai/prediction/sklearn-cpu.1-5:latest", False),
+        ("us-central1-docker.pkg.dev/my-project/serving/pytorch-gpu.2-4:latest", False),
+        ("us-docker.pkg.dev/vertex-ai/vertex-vision-model-garden-dockers/pytorch-vllm-serve:latest", False),
+        ("torch-aoti", False),
+    ],
+)
+def test_only_prebuilt_tensorflow_and_pytorch_containers_share_a_pool(image, shares):
+    assert pools.can_share(image) is shares

@@ -181,3 +181,88 @@ def test_of_two_uploads_of_one_release_every_start_picks_the_first() -> None:
     versions = [aip.Model(version_id=v, labels=labels) for v in ("10", "9")]
     found = target(Client(list_model_versions=versions)).find_model()
     assert found == "projects/p/locations/us-central1/models/lite0@9"
+
+
+# --- on a pool -------------------------------------------------------------------------------------------------------
+
+IMAGE = "us-docker.pkg.dev/vertex-ai/prediction/pytorch-cpu.2-4:latest"
+POOL = "projects/p/locations/us-central1/deploymentResourcePools/shared"
+POOLED = Spec.model_validate(
+    {
+        "name": "lite0",
+        "gcp": {"project": "p", "region": "us-central1"},
+        "container": {"image": IMAGE},
+        "target": {"type": "vertex", "pool": "shared"},
+    }
+)
+
+
+class Pools(Client):
+    """A pool with one model on it, whose image is ``there``."""
+
+    def __init__(self, there: str = IMAGE, **answers: Any) -> None:
+        ref = aip.DeployedModelRef(endpoint="e/1", deployed_model_id="7")
+        deployed = aip.DeployedModel(id="7", model="m/1", model_version_id="2")
+        super().__init__(
+            **{
+                "get_deployment_resource_pool": aip.DeploymentResourcePool(),
+                "query_deployed_models": Pages([aip.QueryDeployedModelsResponse(deployed_model_refs=[ref])]),
+                "get_endpoint": aip.Endpoint(deployed_models=[deployed]),
+                "get_model": aip.Model(container_spec={"image_uri": there}),
+                **answers,
+            }
+        )
+
+
+class Pages:
+    """A pager."""
+
+    def __init__(self, pages: list[Any]) -> None:
+        self.pages = pages
+
+
+def on_a_pool(client: Client, image: str = IMAGE) -> VertexTarget:
+    release = build_release(POOLED, pins={"image": image})
+    found = VertexTarget(POOLED, release, caller=Caller(sleep=lambda _s: None))
+    found._clients = dict.fromkeys(("endpoints", "models", "pools"), client)
+    return found
+
+
+def test_a_version_is_deployed_onto_the_pool_with_no_machine_of_its_own() -> None:
+    message = requests.deployed_model_message(POOLED, model="projects/p/locations/l/models/lite0@3", deployed_id="12")
+    assert message.shared_resources == POOL
+    assert "dedicated_resources" not in message
+
+
+def test_a_pool_that_takes_the_release_passes_and_is_only_read() -> None:
+    client = Pools()
+    on_a_pool(client).check()
+    assert [name for name, _ in client.asked] == [
+        *("get_deployment_resource_pool", "query_deployed_models", "get_endpoint", "get_model")
+    ]
+    assert client.asked[0][1] == {"name": POOL}
+    assert client.asked[3][1] == {"name": "m/1@2"}
+    on_a_pool(Pools(query_deployed_models=Pages([]))).check()
+
+
+def test_without_a_pool_nothing_is_asked() -> None:
+    client = Client()
+    target(client).check()
+    assert client.asked == []
+
+
+def test_a_pool_that_is_not_there_or_takes_another_image_is_refused_with_the_fix() -> None:
+    with pytest.raises(RolloutError, match=r"no DeploymentResourcePool shared in us-central1; make it \(`pulumi up`"):
+        on_a_pool(Pools(get_deployment_resource_pool=exceptions.NotFound("x"))).check()
+    other = IMAGE.replace("2-4", "2-1")
+    with pytest.raises(RolloutError, match=r"has models of .*2-1:latest, and all models of a pool have the same image"):
+        on_a_pool(Pools(other)).check()
+    with pytest.raises(RolloutError, match="cannot share the pool shared: pools take only prebuilt"):
+        on_a_pool(Pools(), "us-central1-docker.pkg.dev/p/r/own@sha256:" + "a" * 64).check()
+
+
+def test_what_left_the_pool_while_it_was_asked_does_not_count() -> None:
+    on_a_pool(Pools("other", get_endpoint=exceptions.NotFound("x"))).check()
+    on_a_pool(Pools("other", get_model=exceptions.NotFound("x"))).check()
+    with pytest.raises(CloudError):
+        on_a_pool(Pools(get_model=exceptions.PermissionDenied("x"))).check()

@@ -10,6 +10,7 @@ from vertex_deploy.cli.output import Output, OutputFormat, emit
 
 if TYPE_CHECKING:
     from vertex_deploy.spec import Examined, Spec
+    from vertex_deploy.spec.models import VertexTarget
 
 File = Annotated[str, typer.Argument(metavar="FILE", help="The spec.")]
 Environment = Annotated[str | None, typer.Option("--env", "-e", help="Environment whose overrides apply.")]
@@ -43,6 +44,7 @@ def _as_json(file: str, env: str | None, examined: Examined) -> dict[str, Any]:
         "file": file,
         "env": env,
         "environments": examined.environments,
+        "lockstep": examined.groups,
         "problems": [
             {"file": p.file, "line": p.line, "column": p.column, "field": p.field, "message": p.message, "fix": p.fix}
             for p in examined.problems
@@ -57,7 +59,6 @@ def _summary(file: str, env: str | None, examined: Examined) -> str:
     spec: Spec | None = examined.spec
     assert spec is not None  # noqa: S101 - only called for a spec without problems
     target, rollout = spec.target, spec.rollout
-    machine = f"{target.machine.type}{f' with {target.machine.accelerator}' if target.machine.accelerator else ''}"
     steps = " -> ".join(
         f"{step.weight}%{f' for {format_duration(step.hold)}' if step.hold else ''}" for step in rollout.steps
     )
@@ -65,11 +66,22 @@ def _summary(file: str, env: str | None, examined: Examined) -> str:
     rows = {
         "name": spec.name,
         "where": f"{spec.gcp.project}, {spec.gcp.region}, {target.endpoint.access} endpoint",
-        "machine": f"{machine}{', spot' if target.machine.spot else ''}",
-        "replicas": f"{target.replicas.min} to {target.replicas.max}",
+        **_machines(target),
         "rollout": steps,
         "gates": gates or "none",
         "environments": ", ".join(examined.environments) or "none",
     }
+    if examined.groups:
+        rows["lockstep"] = "; ".join(f"{name}: {', '.join(found)}" for name, found in examined.groups.items())
     lines = [f"{file}{f' ({env})' if env else ''} is valid", *(f"  {name:<12}  {row}" for name, row in rows.items())]
     return "\n".join(lines)
+
+
+def _machines(target: VertexTarget) -> dict[str, str]:
+    rows = {"pool": target.pool} if target.pool else {}
+    if target.machine is not None:
+        machine = target.machine
+        gpu = f" with {machine.accelerator}" if machine.accelerator else ""
+        rows["machine"] = f"{machine.type}{gpu}{', spot' if machine.spot else ''}"
+        rows["replicas"] = f"{target.replicas.min} to {target.replicas.max}"
+    return rows

@@ -25,7 +25,7 @@ from vertex_deploy.rollout.evidence import Evidence
 from vertex_deploy.rollout.faults import may_pass
 from vertex_deploy.rollout.journal import Journal
 from vertex_deploy.rollout.machine import Ending, Event, Phase, advance, can
-from vertex_deploy.rollout.preflight import inspect
+from vertex_deploy.rollout.readiness import look
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from vertex_deploy.rollout.clock import Clock
     from vertex_deploy.rollout.notify import Notifier
     from vertex_deploy.rollout.plan import Plan
+    from vertex_deploy.rollout.readiness import Quotas
     from vertex_deploy.rollout.record import LogEntry, Record
     from vertex_deploy.rollout.store import RolloutStore
     from vertex_deploy.spec.gates import Gate
@@ -54,6 +55,7 @@ class Controller:
         source_for: gives the metric source of an endpoint.
         clock: time.
         alerts: alert policies that can end the rollout.
+        quotas: reads what is left for the new version, in preflight.
         notifier: tells of transitions and failures; never waited for.
         on_entry: told of every history entry, after it was committed.
         on_idle: told about once a second while nothing is due.
@@ -70,6 +72,7 @@ class Controller:
         source_for: Callable[[str], MetricSource],
         clock: Clock,
         alerts: AlertWatch | None = None,
+        quotas: Quotas | None = None,
         notifier: Notifier | None = None,
         on_entry: Callable[[LogEntry, Record], None] | None = None,
         on_idle: Callable[[Record], None] | None = None,
@@ -80,6 +83,7 @@ class Controller:
         self._target = target
         self._clock = clock
         self._alerts = alerts
+        self._quotas = quotas
         self._blind = ""
         self._on_idle = on_idle or (lambda _record: None)
         self._evidence = Evidence(plan=plan, gates=gates, source_for=source_for, log=lambda: store.log(self.record.id))
@@ -201,14 +205,18 @@ class Controller:
 
     def _inspect(self) -> None:
         try:
-            endpoint = self._target.find_endpoint()
-            observed = self._target.observe(endpoint) if endpoint else None
-            model = self._target.find_model()
-            found = inspect(self._plan, endpoint=observed, model=model, canary=self.record.canary)
-            warning = self._metrics_missing(endpoint, found.stable.id) if endpoint and found.stable else ""
-            if self._alerts is not None and endpoint and found.stable and found.move.event is Event.READY:
+            found = look(
+                plan=self._plan,
+                target=self._target,
+                evidence=self._evidence,
+                canary=self.record.canary,
+                now=self._clock.now(),
+                quotas=self._quotas,
+            )
+            stable = found.found.stable
+            if self._alerts is not None and found.endpoint and stable and found.ready:
                 # Nothing proves that they can be deployed but deploying them, and no traffic has moved yet.
-                self._alerts.prepare(self.record, endpoint)
+                self._alerts.prepare(self.record, found.endpoint)
         except (CloudError, RolloutError) as error:
             if isinstance(error, CloudError) and may_pass(error):
                 raise
@@ -216,27 +224,16 @@ class Controller:
             return
         self.journal.record = replace(
             self.record,
-            endpoint=endpoint,
-            stable=found.stable.id if found.stable else None,
-            stable_model=found.stable.reference if found.stable else None,
-            model=model,
-            split=dict(observed.split) if observed else {},
-            actual=dict(observed.split) if observed else {},
+            endpoint=found.endpoint,
+            stable=stable.id if stable else None,
+            stable_model=stable.reference if stable else None,
+            model=found.model,
+            split=found.split,
+            actual=found.split,
         )
-        if warning and self._plan.on_missing_metrics == "refuse" and self._plan.gated:
-            self._move(Move(Event.REFUSED, f"{warning} (rollout.on_missing_metrics is refuse)", Ending.FAILED))
-            return
-        if warning:
+        for warning in found.warnings:
             self.journal.note("warning", warning)
-        self._move(found.move)
-
-    def _metrics_missing(self, endpoint: str, stable: str) -> str:
-        """What to warn of; raises ``CloudError`` if the metrics cannot be read at all."""
-        if not self._plan.gated:
-            return "no gates are configured: steps only take time"
-        if self._evidence.measured_lately(endpoint, stable, self._clock.now()):
-            return ""
-        return "stable has no metrics of the last hour: gates cannot pass until requests come"
+        self._move(found.found.move)
 
     def _measure(self) -> None:
         record, now = self.record, self._clock.now()

@@ -96,7 +96,7 @@ def preview(
         plan: the numbers of the spec.
         gates: the gates' names.
         release: what would be rolled out.
-        target: read only: ``find_endpoint``, ``observe`` and ``find_model`` are called.
+        target: read only: ``find_endpoint``, ``observe``, ``find_model`` and ``check`` are called.
         evidence: reads stable's metrics.
         current: the newest rollout of this name.
         now: seconds since the epoch.
@@ -112,6 +112,7 @@ def preview(
         endpoint = target.find_endpoint()
         observed = target.observe(endpoint) if endpoint else None
         model = target.find_model()
+        target.check()
         found = inspect(plan, endpoint=observed, model=model, canary=CANARY)
         warnings = _warnings(plan, evidence, endpoint, found.stable.id if found.stable else "", now)
     except (RolloutError, CloudError) as error:

@@ -161,7 +161,9 @@ def container_limits(container: Container) -> Iterator[Finding]:
 
 
 def machine(target: VertexTarget) -> Iterator[Finding]:
-    """The machine type exists and carries the accelerator."""
+    """The machine type exists and carries the accelerator; whether there must be one depends on the pool."""
+    if target.machine is None:
+        return
     kind, accelerator = target.machine.type, target.machine.accelerator
     if not machines.known(kind):
         near = machines.nearest(kind)
@@ -185,7 +187,7 @@ def replicas(target: VertexTarget) -> Iterator[Finding]:
             yield Finding(path, f"{value:g} is above 100 percent", "write a percentage without sign, such as 60")
         elif value != int(value):
             yield Finding(path, f"{value:g} is not a whole number", "the API takes whole numbers")
-        if name == "gpu_duty_cycle" and target.machine.accelerator is None:
+        if name == "gpu_duty_cycle" and target.machine is not None and target.machine.accelerator is None:
             fix = "scale on cpu_utilization or request_count_per_minute"
             yield Finding(path, f"{target.machine.type[:40]} has no GPU to measure", fix)
 

@@ -83,13 +83,6 @@ class StorageSpec(SpecModel):
     """How long a deleted object can be restored: 0s, or from 7d to 90d."""
 
 
-class PoolSpec(SpecModel):
-    """A DeploymentResourcePool: models of several endpoints share its machines, which are those of target."""
-
-    name: str | None = None
-    """Id of the pool; the spec's name where absent."""
-
-
 class FlexStart(SpecModel):
     """A node pool that waits for capacity (Dynamic Workload Scheduler)."""
 
@@ -211,8 +204,8 @@ class Infra(SpecModel):
     """The registry of images; null where one exists already."""
     storage: StorageSpec | None = StorageSpec()
     """The buckets; null where they exist already."""
-    pool: PoolSpec | None = None
-    """Machines that endpoints share."""
+    pool: bool = False
+    """Make the pool that target.pool names, of target.machine and target.replicas."""
     gke: GkeSpec | None = None
     """A GKE cluster with GPU nodes."""
     slo: SloSpec | None = None

@@ -10,7 +10,7 @@ import re
 from itertools import combinations
 from typing import TYPE_CHECKING
 
-from vertex_deploy.spec import machines
+from vertex_deploy.spec import machines, pools
 from vertex_deploy.spec.infra import DAY
 from vertex_deploy.spec.problems import Finding, Path
 from vertex_deploy.spec.units import format_duration
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from vertex_deploy.spec.infra import GkeSpec, GpuNodes, Infra
-    from vertex_deploy.spec.models import Gcp, VertexTarget
+    from vertex_deploy.spec.models import Container, Gcp, VertexTarget
 
 _KEY = re.compile(r"projects/[a-z0-9.:-]+/locations/(?P<location>[a-z0-9-]+)/keyRings/[\w-]+/cryptoKeys/[\w-]+")
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]")
@@ -100,9 +100,46 @@ def endpoint(target: VertexTarget, infra: Infra) -> Iterator[Finding]:
     if infra.endpoint and target.endpoint.request_timeout is not None:
         fix = "remove endpoint: true, so that the rollout makes it with its timeout"
         yield Finding(("infra", "endpoint"), "pulumi-gcp cannot set target.endpoint.request_timeout", fix)
-    if infra.pool is not None and target.machine.spot:
+
+
+def pool(name: str, target: VertexTarget, infra: Infra) -> Iterator[Finding]:
+    """Machines are said once: of each version, or of the pool by whoever makes it."""
+    if target.pool is None:
+        if infra.pool:
+            yield Finding(("infra", "pool"), "no target.pool names it", f"add target.pool: {name}, or remove this")
+        if target.machine is None:
+            fix = "add machine: {type: g2-standard-8, accelerator: L4:1}, or pool: NAME"
+            yield Finding(("target", "machine"), "missing", fix)
+        return
+    if not pools.POOL_ID.fullmatch(target.pool):
+        fix = "write at most 63 lower case letters, digits and hyphens that start with a letter"
+        yield Finding(("target", "pool"), f"{target.pool[:40]!r} is not the id of a pool", fix)
+    if not infra.pool:
+        said = {"machine": target.machine is not None, "replicas": target.replicas != type(target.replicas)()}
+        for key in (key for key, written in said.items() if written):
+            fix = "remove it, or let this spec make the pool with infra: {pool: true}"
+            yield Finding(("target", key), f"the pool {target.pool[:40]} has its own", fix)
+    elif target.machine is None:
+        yield Finding(("target", "machine"), "infra.pool makes the pool of it", "add machine: {type: n1-standard-4}")
+    elif target.machine.spot:
         fix = "remove target.machine.spot, or infra.pool"
-        yield Finding(("infra", "pool"), "a DeploymentResourcePool has no spot machines", fix)
+        yield Finding(("infra", "pool"), "pulumi-gcp makes pools without spot machines", fix)
+
+
+def pool_images(container: Container, target: VertexTarget) -> Iterator[Finding]:
+    """A pool takes Google's prebuilt TensorFlow and PyTorch images, and one image at a time."""
+    if target.pool is None:
+        return
+    written: list[tuple[Path, str]] = [(("container", "image"), container.image)]
+    variants = enumerate(target.split)
+    written += [(("target", "split", i, "image"), variant.image) for i, variant in variants if variant.image]
+    for path, image in written:
+        if not pools.can_share(image):
+            fix = f"use one such as {pools.EXAMPLE_IMAGE}, or remove target.pool"
+            yield Finding(path, "a pool takes only prebuilt TensorFlow and PyTorch images", fix)
+        elif image != container.image:
+            fix = "use one image, or machines of their own"
+            yield Finding(path, "models on one pool have the same image", fix)
 
 
 def static_traffic(target: VertexTarget, infra: Infra) -> Iterator[Finding]:
@@ -217,6 +254,8 @@ CHECKS = (
     (("infra",), names),
     (("gcp", "infra"), key),
     (("target", "infra"), endpoint),
+    (("name", "target", "infra"), pool),
+    (("container", "target"), pool_images),
     (("target", "infra"), static_traffic),
     (("infra",), durations),
     (("infra",), ranges),

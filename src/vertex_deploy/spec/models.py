@@ -1,8 +1,8 @@
 """The models of deploy.yaml: the only schema that the command line, the infrastructure and the pipelines share.
 
 Every field has a description; the JSON Schema and the reference page are generated from them. Only the type of each
-value is said here: what several fields must agree on is in ``checks``, and the top-level key ``environments`` (sparse
-overrides of all this) is applied by ``loader`` before these models see anything. Secrets are left out: a container
+value is said here: what several fields must agree on is in ``checks``, and the top-level keys ``environments`` (sparse
+overrides of all this) and ``lockstep`` (groups of them) are applied by ``loader`` before these models see anything. Secrets are left out: a container
 reads them from Secret Manager as its service account, never from this file.
 """
 
@@ -141,10 +141,14 @@ class VertexTarget(SpecModel):
     """vertex."""
     endpoint: EndpointSpec = EndpointSpec()
     """The endpoint."""
-    machine: Machine
-    """What each replica runs on."""
+    pool: str | None = None
+    """Id of a DeploymentResourcePool of the project and region: all versions are deployed onto its machines. Those are
+    the pool's own, unless infra.pool makes it of machine and replicas. Only Google's prebuilt TensorFlow and PyTorch
+    images can share a pool."""
+    machine: Machine | None = None
+    """What each replica runs on; required, except with a pool that has machines already."""
     replicas: Replicas = Replicas()
-    """How many replicas of each version."""
+    """How many replicas of each version; of the pool, with infra.pool."""
     service_account: str | None = None
     """Identity of the container."""
     traffic: Literal["rollout", "pulumi"] = "rollout"

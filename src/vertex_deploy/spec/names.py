@@ -34,6 +34,11 @@ def endpoint_id(spec: Spec) -> str:
     return str(100_000_000 + int(hashlib.sha256(seed.encode()).hexdigest(), 16) % 900_000_000)
 
 
+def pool(spec: Spec) -> str | None:
+    """The DeploymentResourcePool that versions are deployed onto, projects/P/locations/L/deploymentResourcePools/ID."""
+    return f"{location(spec)}/deploymentResourcePools/{spec.target.pool}" if spec.target.pool else None
+
+
 def image_reference(spec: Spec, image: str) -> str:
     """The full reference of an image.
 

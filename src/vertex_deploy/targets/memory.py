@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
-from vertex_deploy.errors import CloudError, SplitConflict
+from vertex_deploy.errors import CloudError, RolloutError, SplitConflict
 from vertex_deploy.targets.types import Deployed, Observation, Progress
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ class MemoryTarget:
         hook: called with (method, "before" or "after") around every call; raises to stand for a fault or a crash.
         versions: release -> version of the model.
         release: the release that this target uploads.
+        lacks: what ``check`` finds missing, or "".
     """
 
     endpoint: str | None = "projects/p/locations/l/endpoints/1"
@@ -46,6 +47,7 @@ class MemoryTarget:
     hook: Callable[[str, str], None] = _free
     versions: list[str] = field(default_factory=list)
     release: str = "r1"
+    lacks: str = ""
     calls: list[str] = field(default_factory=list)
     deploys: int = 0
     splits: list[dict[str, int]] = field(default_factory=list)
@@ -58,6 +60,15 @@ class MemoryTarget:
     def find_endpoint(self) -> str | None:
         """See ``Target``."""
         return self._call("find_endpoint", lambda: self.endpoint)
+
+    def check(self) -> None:
+        """See ``Target``."""
+
+        def look() -> None:
+            if self.lacks:
+                raise RolloutError(self.lacks)
+
+        self._call("check", look)
 
     def create_endpoint(self) -> str:
         """See ``Target``."""

@@ -91,6 +91,14 @@ class Target(Protocol):
         """
         ...
 
+    def check(self) -> None:
+        """Whether what a rollout needs and does not make itself is there; reads only.
+
+        Raises:
+            RolloutError: it is not, or it does not take this release.
+        """
+        ...
+
     def create_endpoint(self) -> str:
         """Start creating the endpoint; the operation's name, or "" if it exists already."""
         ...

@@ -19,6 +19,7 @@ from vertex_deploy import gcp
 from vertex_deploy.errors import CloudError, RolloutError, SplitConflict
 from vertex_deploy.spec import names
 from vertex_deploy.targets import vertex_requests as requests
+from vertex_deploy.targets.pools import check_pool
 from vertex_deploy.targets.types import Deployed, Observation, Progress
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from vertex_deploy.spec.models import Spec
 
 _GONE = "NOT_FOUND"
+_CLIENTS = {"endpoints": gcp.endpoint_client, "models": gcp.model_client, "pools": gcp.pool_client}
 # What DeployModel says of an id that is taken, deployed or still being deployed.
 _TAKEN = ("already exists", "already being deployed", "already deployed", "is being deployed")
 
@@ -71,6 +73,12 @@ class VertexTarget:
                 f"{names.OWNER_LABEL}={self._spec.name} to hand it over, or set target.endpoint.name to another name"
             )
         return str(ours[0].name) if ours else None
+
+    def check(self) -> None:
+        """See ``Target``: the pool, where the target has one."""
+        pool = names.pool(self._spec)
+        if pool is not None:
+            check_pool(pool, self._release.image, call=self._call, client=self._client)
 
     def create_endpoint(self) -> str:
         """See ``Target``."""
@@ -203,14 +211,15 @@ class VertexTarget:
             raise
 
     def _endpoints(self) -> Any:
-        if "endpoints" not in self._clients:
-            self._clients["endpoints"] = gcp.endpoint_client(self._spec.gcp.region)
-        return self._clients["endpoints"]
+        return self._client("endpoints")
 
     def _models(self) -> Any:
-        if "models" not in self._clients:
-            self._clients["models"] = gcp.model_client(self._spec.gcp.region)
-        return self._clients["models"]
+        return self._client("models")
+
+    def _client(self, kind: str) -> Any:
+        if kind not in self._clients:
+            self._clients[kind] = _CLIENTS[kind](self._spec.gcp.region)
+        return self._clients[kind]
 
 
 def observation(endpoint: Any) -> Observation:

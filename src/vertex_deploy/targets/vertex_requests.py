@@ -10,11 +10,12 @@ import hashlib
 import re
 from typing import TYPE_CHECKING, Any
 
+from vertex_deploy.errors import SpecError
 from vertex_deploy.spec import names
 
 if TYPE_CHECKING:
     from vertex_deploy.release import Release
-    from vertex_deploy.spec.models import Spec
+    from vertex_deploy.spec.models import Spec, VertexTarget
 
 RELEASE_LABEL = "vertex-deploy-release"
 """Label of a model version; its value is ``Release.hash``."""
@@ -94,36 +95,47 @@ def model_message(spec: Spec, release: Release) -> Any:
 
 
 def deployed_model_message(spec: Spec, *, model: str, deployed_id: str) -> Any:
-    """The ``DeployedModel`` to deploy.
+    """The ``DeployedModel`` to deploy: onto the target's pool, or with machines of its own.
 
     Args:
-        spec: machine, replicas and identity.
+        spec: pool or machine and replicas, and identity.
         model: projects/.../models/M@V.
         deployed_id: the id that we choose.
     """
     from google.cloud import aiplatform_v1 as aip  # noqa: PLC0415 - heavy: only when a call is made
 
-    target = spec.target
-    machine = aip.MachineSpec(machine_type=target.machine.type)
-    if target.machine.accelerator:
-        machine.accelerator_type = getattr(aip.AcceleratorType, target.machine.accelerator.api_type)
-        machine.accelerator_count = target.machine.accelerator.count
-    resources = aip.DedicatedResources(
-        machine_spec=machine,
+    message = aip.DeployedModel(
+        id=deployed_id,
+        model=model,
+        display_name=f"{spec.name}-{model.rpartition('@')[2]}",
+        service_account=spec.target.service_account or "",
+    )
+    if pool := names.pool(spec):
+        message.shared_resources = pool
+    else:
+        message.dedicated_resources = _dedicated(spec.target)
+    return message
+
+
+def _dedicated(target: VertexTarget) -> Any:
+    from google.cloud import aiplatform_v1 as aip  # noqa: PLC0415 - heavy: only when a call is made
+
+    machine = target.machine
+    if machine is None:
+        raise SpecError(["target.machine: missing; add machine: {type: n1-standard-4}, or pool: NAME"])
+    message = aip.MachineSpec(machine_type=machine.type)
+    if machine.accelerator:
+        message.accelerator_type = getattr(aip.AcceleratorType, machine.accelerator.api_type)
+        message.accelerator_count = machine.accelerator.count
+    return aip.DedicatedResources(
+        machine_spec=message,
         min_replica_count=target.replicas.min,
         max_replica_count=target.replicas.max,
         autoscaling_metric_specs=[
             aip.AutoscalingMetricSpec(metric_name=_AUTOSCALING[name], target=int(value))
             for name, value in target.replicas.scale_on.items()
         ],
-        spot=target.machine.spot,
-    )
-    return aip.DeployedModel(
-        id=deployed_id,
-        model=model,
-        display_name=f"{spec.name}-{model.rpartition('@')[2]}",
-        dedicated_resources=resources,
-        service_account=target.service_account or "",
+        spot=machine.spot,
     )
 
 
