@@ -5,9 +5,21 @@ pipelines and the tests all read the same file through here, so that nothing is 
 """
 
 from vertex_deploy.spec.gates import Gate
-from vertex_deploy.spec.loader import Examined, examine, from_storage, load, to_storage
+from vertex_deploy.spec.loader import Examined, examine, from_storage, group_of, load, members, to_storage
 from vertex_deploy.spec.machines import AcceleratorSpec
 from vertex_deploy.spec.models import Spec
 from vertex_deploy.spec.problems import Problem
 
-__all__ = ["AcceleratorSpec", "Examined", "Gate", "Problem", "Spec", "examine", "from_storage", "load", "to_storage"]
+__all__ = [
+    "AcceleratorSpec",
+    "Examined",
+    "Gate",
+    "Problem",
+    "Spec",
+    "examine",
+    "from_storage",
+    "group_of",
+    "load",
+    "members",
+    "to_storage",
+]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ from vertex_deploy.spec.checks import run_checks
 from vertex_deploy.spec.document import MAX_BYTES, Node, got, locate, merge, parse, plain
 from vertex_deploy.spec.explain import Explainer
 from vertex_deploy.spec.fields import Shape
+from vertex_deploy.spec.groups import LOCKSTEP, disagreements, read_groups, refusal
 from vertex_deploy.spec.models import Spec
 from vertex_deploy.spec.problems import Problem, did_you_mean, field_name, one_line
 from vertex_deploy.spec.units import WRITTEN
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from os import PathLike
 
 ENVIRONMENTS = "environments"
+_APPLIED = (ENVIRONMENTS, LOCKSTEP)
+"""Top-level keys that are applied here, before the models see anything."""
 _SHAPE = Shape(Spec)
 _SECTIONS: dict[str, TypeAdapter[Any]] = {
     name: TypeAdapter(field.rebuild_annotation()) for name, field in Spec.model_fields.items()
@@ -44,11 +47,13 @@ class Examined:
         spec: the spec, if there is no problem at all.
         problems: all problems of the file and of all its environments, by line.
         environments: names of the environments in the file.
+        groups: the lockstep groups in the file: name -> environments.
     """
 
     spec: Spec | None
     problems: tuple[Problem, ...]
     environments: tuple[str, ...] = ()
+    groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def load(path: str | PathLike[str], env: str | None = None) -> Spec:
@@ -61,13 +66,44 @@ def load(path: str | PathLike[str], env: str | None = None) -> Spec:
         env: name of the environment whose overrides apply; None for the file as it stands.
 
     Raises:
-        SpecError: every problem, one line each, ``deploy.yaml:12: field: what is wrong; the fix``.
+        SpecError: every problem, one line each, ``deploy.yaml:12: field: what is wrong; the fix``. Or ``env`` names a
+            lockstep group, which is several specs (see ``members``).
         UsageError: the file cannot be read.
     """
     examined = examine(path, env)
     if examined.spec is None:
         raise SpecError([str(problem) for problem in examined.problems])
     return examined.spec
+
+
+def members(path: str | PathLike[str], env: str | None) -> tuple[str, ...]:
+    """The environments of a lockstep group.
+
+    Args:
+        path: the file.
+        env: what was given as ``--env``: a group's name, an environment's, or None.
+
+    Returns:
+        The group's environments in the order of the file; empty if ``env`` is no group's name.
+
+    Raises:
+        SpecError: as ``load``, for every environment of the group.
+        UsageError: the file cannot be read.
+    """
+    found = examine(path, env).groups.get(env or "", ())
+    for member in found:
+        load(path, member)
+    return found
+
+
+def group_of(path: str | PathLike[str], env: str | None) -> str:
+    """The lockstep group that an environment is in, or "".
+
+    Raises:
+        UsageError: the file cannot be read.
+    """
+    groups = examine(path, env).groups
+    return next((name for name, environments in groups.items() if env in environments), "")
 
 
 def examine(path: str | PathLike[str], env: str | None = None) -> Examined:
@@ -97,21 +133,29 @@ def examine_text(data: bytes, file: str, env: str | None = None) -> Examined:
     if root is None or problems:
         return Examined(None, _sorted(problems))
     overlays, problems = _environments(root, file)
-    base = replace(root, value={key: node for key, node in root.value.items() if key != ENVIRONMENTS})
-    if env is not None and env not in overlays:
+    explainer = Explainer(root, file, _SHAPE)
+    groups, in_groups = read_groups(root, explainer, overlays)
+    problems += in_groups
+    base = replace(root, value={key: node for key, node in root.value.items() if key not in _APPLIED})
+    if env in groups:
+        problems.append(explainer.at((LOCKSTEP, env), *refusal(env, groups[env])))
+    elif env is not None and env not in overlays:
         place, _ = locate(root, (ENVIRONMENTS,))
         message, fix = f"no environment {env[:40]!r}", did_you_mean(env, overlays)
         problems.append(Problem(file, place.key_line, place.key_column, ENVIRONMENTS, message, fix))
 
     spec, at_base = _validate(_prune(base), file)
     # Alone the base may lack what every environment adds, or not fit together; that counts only if it is what is asked.
-    problems += [problem for problem in at_base if env not in overlays or problem.certain]
+    problems += [problem for problem in at_base if env not in {*overlays, *groups} or problem.certain]
     chosen = spec if env is None else None
+    specs: dict[str, Spec | None] = {}
     for name, overlay in overlays.items():
         spec, found = _validate(_prune(merge(base, overlay)), file)
         problems += [_in_environment(problem, name) if problem not in at_base else problem for problem in found]
         chosen = spec if name == env else chosen
-    return Examined(None if problems else chosen, _sorted(problems), tuple(overlays))
+        specs[name] = spec
+    problems += disagreements(groups, specs, explainer)
+    return Examined(None if problems else chosen, _sorted(problems), tuple(overlays), groups)
 
 
 def from_storage(data: Mapping[str, Any]) -> Spec:
@@ -181,7 +225,7 @@ def _prune(node: Node, here: Shape | None = _SHAPE) -> Node:
 
 
 def _validate(root: Node, file: str) -> tuple[Spec | None, list[Problem]]:
-    explainer = Explainer(root, file, _SHAPE, more_keys=(ENVIRONMENTS,))
+    explainer = Explainer(root, file, _SHAPE, more_keys=_APPLIED)
     values = plain(root)
     try:
         # Python's mode, not JSON's: a validator that runs before a model would leave JSON's mode half way down.

@@ -28,7 +28,7 @@ class _Plain(GenerateJsonSchema):
 
 
 def build() -> dict[str, Any]:
-    """The schema as JSON values: the spec, and ``environments`` of the same models with nothing required."""
+    """The schema as JSON values: the spec, ``environments`` of the same models without required keys, ``lockstep``."""
     spec: dict[str, Any] = Spec.model_json_schema(schema_generator=_Plain)
     models: dict[str, Any] = spec.pop("$defs")
     for model in (spec, *models.values()):
@@ -45,6 +45,13 @@ def build() -> dict[str, Any]:
         "are replaced, null removes a key.",
         "propertyNames": {"pattern": "^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$"},
         "additionalProperties": {"anyOf": [{"$ref": f"{_PREFIX}{_SPARSE}Spec"}, {"type": "null"}]},
+    }
+    spec["properties"]["lockstep"] = {
+        "type": ["object", "null"],
+        "description": "Groups of environments that are rolled out together: a name, given as --env to `rollout`, and "
+        "two or more environments.",
+        "propertyNames": {"pattern": "^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$"},
+        "additionalProperties": {"type": "array", "items": {"type": "string"}, "minItems": 2, "uniqueItems": True},
     }
     head = {"$schema": DIALECT, "title": "deploy.yaml", "description": "A deployment of vertex-deploy."}
     every: dict[str, Any] = dict(sorted((models | sparse).items()))
