@@ -10,6 +10,7 @@ import pytest
 import ville
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.optimize import brentq
 from scipy.stats import mannwhitneyu, norm
 from statsmodels.stats.proportion import proportion_confint, proportions_ztest
 from ville.evalues import combine
@@ -106,7 +107,7 @@ def test_reading_at_every_minute_keeps_false_alarms_within_alpha():
     assert low <= 0.05
 
 
-def test_evidence_of_one_minute_is_the_ratio_of_hypergeometric_chances():
+def test_evidence_of_one_minute_is_the_ratio_of_hypergeometric_chances_without_overshoot():
     judge = Judge([gate(metric="error_rate", evidence={"odds": 1.25})])
     reading = judge.update(interval(1, sample(540, 3), sample(60, 4))).readings[0]
     from scipy.stats import nchypergeom_fisher  # noqa: PLC0415 - slow to import, used here alone
@@ -114,9 +115,17 @@ def test_evidence_of_one_minute_is_the_ratio_of_hypergeometric_chances():
     from vertex_deploy.rollout.judge.process import FIRST  # noqa: PLC0415
     from vertex_deploy.rollout.judge.tails import WORSE  # noqa: PLC0415
 
-    chance = [nchypergeom_fisher.pmf(4, 600, 7, 60, 1.25 * factor) for factor in (1, *WORSE)]
-    invested = sum(c / chance[0] for c in chance[1:]) / len(WORSE)
-    assert reading.evidence == pytest.approx(FIRST * invested + 1 - FIRST)
+    odds = [1.25 * factor for factor in (1, *WORSE)]
+    chances = np.array([[nchypergeom_fisher.pmf(k, 600, 7, 60, ratio) for k in range(8)] for ratio in odds])
+    payments = FIRST * (chances[1:] / chances[0]).mean(axis=0)
+    most = reading.evidence_needed - (1 - FIRST)
+
+    def surplus(boost: float) -> float:
+        return float((chances[0] * np.minimum(boost * payments, most)).sum()) - FIRST
+
+    boost = brentq(surplus, 1.0, 1e6)
+    assert boost > 1.1
+    assert reading.evidence == pytest.approx(boost * payments[4] + 1 - FIRST, rel=1e-6)
 
 
 @pytest.mark.slow

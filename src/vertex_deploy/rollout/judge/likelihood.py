@@ -46,19 +46,62 @@ def log_normaliser(canary: int, stable: int, bad: int, odds: float) -> float:
         bad: bad requests of both, at most ``canary + stable``.
         odds: odds ratio canary/stable, above 0.
     """
-    low, high = max(0, bad - stable), min(canary, bad)
     mode = _mode(canary, stable, bad, odds)
-    total, term, k = 1.0, 1.0, mode
+    _, terms = _relative_chances(canary, stable, bad, odds, mode)
+    return _log_choose(canary, mode) + _log_choose(stable, bad - mode) + mode * log(odds) + log(sum(terms))
+
+
+def _relative_chances(canary: int, stable: int, bad: int, odds: float, mode: int) -> tuple[int, list[float]]:
+    """The smallest count that matters, and from it up the chance of each over that of the mode."""
+    low, high = max(0, bad - stable), min(canary, bad)
+    up, term, k = [1.0], 1.0, mode
     while k < high and term > _NEGLIGIBLE:
         term *= (canary - k) * (bad - k) * odds / ((k + 1) * (stable - bad + k + 1))
-        total += term
+        up.append(term)
         k += 1
+    down: list[float] = []
     term, k = 1.0, mode
     while k > low and term > _NEGLIGIBLE:
         term *= k * (stable - bad + k) / ((canary - k + 1) * (bad - k + 1) * odds)
-        total += term
+        down.append(term)
         k -= 1
-    return _log_choose(canary, mode) + _log_choose(stable, bad - mode) + mode * log(odds) + log(total)
+    return k, down[::-1] + up
+
+
+def hypergeometric_chances(canary: int, stable: int, bad: int, odds: float) -> tuple[int, list[float]]:
+    """Fisher's noncentral hypergeometric distribution of the canary's bad requests.
+
+    Args:
+        canary: requests of the canary.
+        stable: requests of stable.
+        bad: bad requests of both, at most ``canary + stable``.
+        odds: odds ratio canary/stable, above 0.
+
+    Returns:
+        The smallest count with a chance that a double can tell from 0 beside the others, and the chances from it up.
+    """
+    lowest, terms = _relative_chances(canary, stable, bad, odds, _mode(canary, stable, bad, odds))
+    total = sum(terms)
+    return lowest, [term / total for term in terms]
+
+
+def binomial_chances(requests: int, share: float) -> tuple[int, list[float]]:
+    """The binomial distribution of bad requests, as ``hypergeometric_chances`` gives it."""
+    odds = share / (1 - share)
+    mode = min(floor((requests + 1) * share), requests)
+    up, term, k = [1.0], 1.0, mode
+    while k < requests and term > _NEGLIGIBLE:
+        term *= (requests - k) * odds / (k + 1)
+        up.append(term)
+        k += 1
+    down: list[float] = []
+    term, k = 1.0, mode
+    while k > 0 and term > _NEGLIGIBLE:
+        term *= k / ((requests - k + 1) * odds)
+        down.append(term)
+        k -= 1
+    total = sum(up) + sum(down)
+    return k, [term / total for term in down[::-1] + up]
 
 
 def hypergeometric_log_ratios(

@@ -12,16 +12,19 @@ times is that of J. Shin, A. Ramdas, A. Rinaldo, "E-detectors", New England Jour
 
 from __future__ import annotations
 
-from math import inf, log, log1p
+from math import exp, inf, log, log1p
 from typing import TYPE_CHECKING
 
 from vertex_deploy.rollout.judge.likelihood import log_sum
+from vertex_deploy.rollout.judge.overshoot import log_boost
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+
+    from vertex_deploy.rollout.judge.overshoot import Chances
 
 # Shares of the uninvested wealth put in: at the first interval, at the first of each later step, and at every other.
-FIRST, STEP, DRIP = 0.75, 0.25, 0.02
+FIRST, STEP, DRIP = 0.8, 0.25, 0.02
 
 
 class Process:
@@ -50,22 +53,34 @@ class Process:
         """Invest more at the next interval: the canary's load is about to change."""
         self._next = max(self._next, STEP)
 
-    def multiply(self, log_ratios: Sequence[float], overdispersion: float = 1.0) -> None:
+    def multiply(
+        self,
+        log_ratios: Sequence[float],
+        overdispersion: float = 1.0,
+        could: Callable[[], Chances] | None = None,
+    ) -> None:
         """Take one interval in.
 
         Args:
             log_ratios: log of each alternative's factor; the mean of each factor is at most 1 under the null.
             overdispersion: each factor is raised to the power 1/overdispersion, which keeps its mean at most 1.
+            could: gives the interval's distribution under the null, where that is known: then nothing is won that is
+                not needed, and the rest grows faster instead.
         """
         if self._next > 0 and self._cash > -inf:
             part = self._cash + log(self._next / self._parts)
             self._invested = [log_sum((old, part)) for old in self._invested]
             self._cash = self._cash + log1p(-self._next) if self._next < 1 else -inf
         self._next = 0.0 if self._all_at_once else DRIP
-        self._invested = [old + new / overdispersion for old, new in zip(self._invested, log_ratios, strict=True)]
+        boost = 0.0
+        if could is not None and overdispersion == 1 and not self.crossed:
+            boost = log_boost(could, self._invested, self.needed - exp(self._cash))
+        self._invested = [
+            old + new / overdispersion + boost for old, new in zip(self._invested, log_ratios, strict=True)
+        ]
         self.crossed = self.crossed or self.log_value >= log(self.needed)
 
     @property
     def log_value(self) -> float:
-        """Log of the wealth now."""
+        """Log of the wealth now; once the null is rejected, what it would be without an end there."""
         return log_sum((self._cash, *self._invested))

@@ -7,6 +7,7 @@ judged by the same two processes: a binomial one against a limit, and a hypergeo
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from math import ceil, exp, log
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ from vertex_deploy.rollout.judge.likelihood import (
     log_sum,
     with_odds,
 )
+from vertex_deploy.rollout.judge.overshoot import of_limit, of_table
 from vertex_deploy.rollout.judge.process import Process
 from vertex_deploy.rollout.judge.verdict import Kind, Outcome
 from vertex_deploy.spec.gates import Evidence
@@ -30,11 +32,13 @@ if TYPE_CHECKING:
     from vertex_deploy.rollout.judge.intake import Placed
 
 # How much worse than accepted the canary is supposed to be, as factors of odds; evidence is the mean over them.
-WORSE = (1.5, 2.5, 5.0, 12.0)
+WORSE = (1.5, 2.2, 3.5, 7.0, 18.0)
 # Weight of the past in stable's recent behaviour, per interval.
 MEMORY = 0.8
 # Bad requests that stable's recent past must be long enough for, were stable just at the limit.
 ENOUGH = 3.0
+# Requests slower than stable's quantile that its recent past must be long enough for.
+PLACED = 25.0
 # Where neither version has errors there is nothing to compare: then a canary surely below this rate passes.
 NEGLIGIBLE_ERRORS = 0.01
 # Evidence this far against the canary holds a relative check back even if the window looks fine.
@@ -42,6 +46,8 @@ LEANING = 3.0
 # A ``detect`` from which on "just accepted" is far enough from the regression to tell them apart.
 CLEAR = 2.0
 _CLOSE_TO_ONE = 0.99
+# Requests of the canary, bad ones among them, requests of stable, bad ones among them.
+Table = tuple[int, int, int, int]
 _NOUNS = {"error_rate": "errors", "rejection_rate": "rejections"}
 
 
@@ -88,7 +94,8 @@ class Absolute(Check):
         if not self._stable_over(stable):
             alternatives = [with_odds(self._share, factor) for factor in WORSE]
             ratios = binomial_log_ratios(requests=requests, bad=bad, null=self._share, alternatives=alternatives)
-            self._against.multiply(ratios, self._evidence.overdispersion)
+            could = partial(of_limit, requests=requests, null=self._share, alternatives=alternatives)
+            self._against.multiply(ratios, self._evidence.overdispersion, could)
         if self._versus and stable and placed.one_split:
             self._compare(self._versus, canary, stable)
         if self._against.crossed:
@@ -98,15 +105,8 @@ class Absolute(Check):
             self._proved = "and worse than stable"
 
     def _compare(self, process: Process, canary: VersionSample, stable: VersionSample) -> None:
-        ratios = hypergeometric_log_ratios(
-            canary=canary.requests,
-            canary_bad=self.bad(canary),
-            stable=stable.requests,
-            stable_bad=self.bad(stable),
-            null=self._evidence.odds,
-            alternatives=[self._evidence.odds * factor for factor in WORSE],
-        )
-        process.multiply(ratios, self._evidence.overdispersion)
+        table = (canary.requests, self.bad(canary), stable.requests, self.bad(stable))
+        _weigh_table(process, table, self._evidence.odds, self._evidence.overdispersion)
 
     def _certain(self, sample: VersionSample) -> tuple[int, int]:
         if self.gate.quantile is None:
@@ -226,29 +226,22 @@ class Relative(Check):
         table = self._latency_table(canary, stable) if self.gate.quantile else self._error_table(canary, stable)
         if table is None:
             return
-        requests, bad, stable_requests, stable_bad, odds = table
-        counts = {
-            "canary": requests,
-            "canary_bad": bad,
-            "stable": stable_requests,
-            "stable_bad": stable_bad,
-        }
+        counts, odds = table
         spread = self._evidence.overdispersion
-        worse = [odds * factor for factor in WORSE]
-        self._against.multiply(hypergeometric_log_ratios(**counts, null=odds, alternatives=worse), spread)
+        _weigh_table(self._against, counts, odds, spread)
         if placed.in_window:
             bound = odds * self._detect
             better = [bound * factor for factor in _better(self._detect)]
-            self._for.multiply(hypergeometric_log_ratios(**counts, null=bound, alternatives=better), spread)
+            self._for.multiply(_table_ratios(counts, bound, better), spread)
 
-    def _error_table(self, canary: VersionSample, stable: VersionSample) -> tuple[int, int, int, int, float]:
+    def _error_table(self, canary: VersionSample, stable: VersionSample) -> tuple[Table, float]:
         both = canary.requests + stable.requests
         bad, stable_bad = self.bad(canary), self.bad(stable)
         share = (bad + stable_bad) / both if both else 0.0
         odds = self._evidence.odds if self.gate.factor is None else _odds_of(share, self.gate.factor)
-        return canary.requests, bad, stable.requests, stable_bad, odds
+        return (canary.requests, bad, stable.requests, stable_bad), odds
 
-    def _latency_table(self, canary: VersionSample, stable: VersionSample) -> tuple[int, int, int, int, float] | None:
+    def _latency_table(self, canary: VersionSample, stable: VersionSample) -> tuple[Table, float] | None:
         if canary.latency_ms is None or stable.latency_ms is None or self.gate.quantile is None:
             return None
         one, other = histograms.common(canary.latency_ms, stable.latency_ms)
@@ -265,19 +258,16 @@ class Relative(Check):
         odds = (
             self._evidence.odds if self.gate.factor is None else _tail_odds(other.bounds, past, limit, self.gate.factor)
         )
-        return (
-            one.total,
-            histograms.certainly_above(one, limit),
-            other.total,
-            histograms.certainly_above(other, limit),
-            odds,
-        )
+        slow, stable_slow = histograms.certainly_above(one, limit), histograms.certainly_above(other, limit)
+        return (one.total, slow, other.total, stable_slow), odds
 
     def _remember(self, stable: Histogram) -> None:
         if not stable.total:
             return
         old = self._past[1] if self._past and self._past[0] == stable.bounds else (0.0,) * len(stable.counts)
-        mixed = tuple(MEMORY * a + b for a, b in zip(old, stable.counts, strict=True))
+        # With little traffic, forget nothing before there are enough slow requests to place the cut by.
+        keep = MEMORY if sum(old) * MEMORY * (1 - (self.gate.quantile or 0.0)) >= PLACED else 1.0
+        mixed = tuple(keep * a + b for a, b in zip(old, stable.counts, strict=True))
         self._past = (stable.bounds, mixed)
 
     def _values(self) -> tuple[float | None, float | None]:
@@ -330,6 +320,28 @@ class Relative(Check):
     def log_evidence(self) -> float:
         """Of the process against the canary."""
         return self._against.log_value
+
+
+def _table_ratios(table: Table, null: float, alternatives: Sequence[float]) -> tuple[float, ...]:
+    """Log likelihood ratios of odds ratios against ``null``."""
+    canary, canary_bad, stable, stable_bad = table
+    return hypergeometric_log_ratios(
+        canary=canary,
+        canary_bad=canary_bad,
+        stable=stable,
+        stable_bad=stable_bad,
+        null=null,
+        alternatives=alternatives,
+    )
+
+
+def _weigh_table(process: Process, table: Table, null: float, overdispersion: float) -> None:
+    """Evidence of one table against odds of at most ``null``."""
+    canary, canary_bad, stable, stable_bad = table
+    bad, worse = canary_bad + stable_bad, [null * factor for factor in WORSE]
+    tells = canary and stable and 0 < bad < canary + stable
+    could = partial(of_table, canary=canary, stable=stable, bad=bad, null=null, alternatives=worse) if tells else None
+    process.multiply(_table_ratios(table, null, worse), overdispersion, could)
 
 
 def _better(detect: float) -> tuple[float, ...]:
