@@ -1,8 +1,12 @@
-"""The command line of `containers.tools`: setup, base-image, build, run, pin, prune, env. No decisions of its own.
+"""The command line of `containers.tools`. No decisions of its own.
 
 python3 -m containers.tools setup             # Debian packages and the base image, once a machine
 python3 -m containers.tools build torch-aoti  # prints the image's id
 python3 -m containers.tools run torch-aoti --artifact DIR --port 8080
+python3 -m containers.tools job runner -- --version
+python3 -m containers.tools pin               # base images: which digest each tag has now
+python3 -m containers.tools tags              # images, and tags that change when what they are made of does
+python3 -m containers.tools gate --severity CRITICAL --scans scans --sboms sboms
 """
 
 from __future__ import annotations
@@ -14,7 +18,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from containers.tools import base, image, machine
+from containers.tools import base, context, gates, image, machine, pins, registry
 from containers.tools.process import ToolError, run, say
 from containers.tools.store import ROOT, Store
 
@@ -34,15 +38,21 @@ def base_image(store: Store, options: argparse.Namespace) -> None:
 
 def build(store: Store, options: argparse.Namespace) -> None:
     """Build an image of this checkout and print its id."""
+    dockerfile = image.FOLDER / options.image / "Dockerfile"
     if options.image not in image.names():
         raise ToolError(f"containers/{options.image}/Dockerfile is not there; images: {', '.join(image.names())}")
+    taken = context.declared(dockerfile.read_text(encoding="utf-8"))
     store.write()
     pip = {} if options.no_machine_pip else machine.read_pip_options()
     bundle = machine.ca_bundle(os.environ)
     mounts = machine.plan_mounts(pip, bundle)
-    build_args = {"REVISION": revision()} | dict(pair.partition("=")[::2] for pair in options.build_arg)
-    if "TORCH_INDEX" not in build_args and machine.has_local_torch(pip):
-        build_args["TORCH_INDEX"] = ""
+    defaults = {"REVISION": revision()}
+    if not options.pull:
+        defaults["BASE_IMAGE"] = base.NAME  # the Dockerfile's own is in a registry
+    if machine.has_local_torch(pip):
+        defaults["TORCH_INDEX"] = ""
+    build_args = {name: value for name, value in defaults.items() if name in taken}
+    build_args |= dict(pair.partition("=")[::2] for pair in options.build_arg)
     with tempfile.TemporaryDirectory(prefix="build-", dir=store.folder) as scratch:
         paths = dict(mounts.paths)
         if mounts.pip_conf:
@@ -73,14 +83,59 @@ def run_image(store: Store, options: argparse.Namespace) -> None:
     say(f"health: http://127.0.0.1:{options.port}{environment['AIP_HEALTH_ROUTE']}")
 
 
-def pin(store: Store, options: argparse.Namespace) -> None:
-    """Ask the registry for the digest behind a tag, and print the reference that a release builds on."""
+def run_job(store: Store, options: argparse.Namespace) -> int:
+    """Run a container to its end, as a Cloud Run job does, and exit as it does."""
     store.write()
-    argv = ["skopeo", "inspect", "--format", "{{.Digest}}", f"docker://{options.reference}"]
+    reference = f"localhost/{options.image}:local" if options.image in image.names() else options.image
+    wanted = image.Job(
+        image=reference,
+        args=options.args,
+        environment=dict(pair.partition("=")[::2] for pair in options.env),
+        mounts={inside: Path(outside) for outside, _, inside in (pair.partition(":") for pair in options.mount)},
+        limits=image.Limits(memory=options.memory, cpus=options.cpus, tmp="64m"),
+    )
     try:
-        sys.stdout.write(image.pinned(options.reference, run(argv, env=store.environment())) + "\n")
-    except ValueError as error:
-        raise ToolError(str(error)) from None
+        return subprocess.run(wanted.argv(), env=store.environment(), check=False).returncode  # noqa: S603 - no shell
+    except FileNotFoundError:
+        raise ToolError("podman is not installed; the fix: python3 -m containers.tools setup") from None
+
+
+def pin(_: Store, options: argparse.Namespace) -> int:
+    """Bring the digests in bases.json and the Dockerfiles up to date; with --check, only say which are not."""
+    where = image.FOLDER / "bases.json"
+    moved: dict[pins.Reference, pins.Reference] = {}
+    for table in pins.load(where).values():
+        for name, old in table.items():
+            if options.names and name not in options.names:
+                continue
+            new = old.at(registry.resolve(old))
+            say(f"{name}: {old.name} {'is at ' + new.digest if new == old else f'{old.digest} -> {new.digest}'}")
+            if new != old:
+                moved[old] = new
+    if moved and not options.check:
+        for path in (where, *sorted(image.FOLDER.glob("*/Dockerfile"))):
+            text = path.read_text(encoding="utf-8")
+            if (new_text := pins.repinned(text, moved)) != text:
+                path.write_text(new_text, encoding="utf-8")
+                say(f"written: {path.relative_to(image.FOLDER.parent)}")
+    return 1 if moved and options.check else 0
+
+
+def tags(_: Store, __: argparse.Namespace) -> None:
+    """Print each image of this checkout and the tag of what it is made of."""
+    for name in image.names():
+        sys.stdout.write(f"{name} {context.tag(ROOT, image.FOLDER / name)}\n")
+
+
+def gate(_: Store, options: argparse.Namespace) -> None:
+    """End with 1 where a scan found something as bad as --severity, or an image holds what the lock does not name."""
+    pinned = gates.locked((ROOT / "constraints.txt").read_text(encoding="utf-8"))
+    scans, sboms = ({path.stem: path for path in folder.glob("*.json")} for folder in (options.scans, options.sboms))
+    passed, failed = gates.judge(scans, sboms, pinned, severity=options.severity)
+    for line in passed:
+        say(line)
+    if failed:
+        raise ToolError("; ".join(failed))
 
 
 def prune(store: Store, _: argparse.Namespace) -> None:
@@ -140,9 +195,25 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--cpus", type=float, default=image.Limits.cpus)
     one.add_argument("--env", action="append", default=[], metavar="NAME=VALUE")
     one.set_defaults(handler=run_image)
+    one = commands.add_parser("job", help=run_job.__doc__)
+    one.add_argument("image", help="a folder of containers/, or an image's name or id")
+    one.add_argument("args", nargs="*", help="after --: arguments of its program")
+    one.add_argument("--mount", action="append", default=[], metavar="FOLDER:INSIDE", help="read-only")
+    one.add_argument("--memory", default="512m")
+    one.add_argument("--cpus", type=float, default=1)
+    one.add_argument("--env", action="append", default=[], metavar="NAME=VALUE")
+    one.set_defaults(handler=run_job)
     one = commands.add_parser("pin", help=pin.__doc__)
-    one.add_argument("reference", nargs="?", default=base.NAME, help="default: %(default)s")
+    one.add_argument("names", nargs="*", help="keys of bases.json; all unless given")
+    one.add_argument("--check", action="store_true", help="write nothing; exit 1 where a tag has moved")
     one.set_defaults(handler=pin)
+    one = commands.add_parser("tags", help=tags.__doc__)
+    one.set_defaults(handler=tags)
+    one = commands.add_parser("gate", help=gate.__doc__)
+    one.add_argument("--severity", required=True, help="findings of this severity or worse end the build")
+    one.add_argument("--scans", type=Path, required=True, help="a folder: IMAGE.json of list-vulnerabilities")
+    one.add_argument("--sboms", type=Path, required=True, help="a folder: IMAGE.json in SPDX 2.3")
+    one.set_defaults(handler=gate)
     one = commands.add_parser("prune", help=prune.__doc__)
     one.set_defaults(handler=prune)
     one = commands.add_parser("env", help=env.__doc__)
@@ -151,14 +222,13 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one command; return 0, or 1 with one line on stderr."""
+    """Run one command; return what it returned, 0 if nothing, or 1 with one line on stderr."""
     options = parser().parse_args(argv)
     try:
-        options.handler(Store.default(), options)
+        return int(options.handler(Store.default(), options) or 0)
     except ToolError as error:
         sys.stderr.write(f"containers.tools: {error}\n")
         return 1
-    return 0
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
-"""A base image under the name that the Dockerfiles use, for machines that reach no image registry.
+"""A base image for machines that reach no image registry, made of Debian's own packages.
 
-`docker.io/library/python:3.11-slim-bookworm` is Debian 12 with CPython 3.11, and Debian 12's own python3 is 3.11 too.
-So debootstrap makes a minimal Debian 12 with python3 and `podman import` gives it that name in the project's own store;
-the Dockerfiles do not change. It is a stand-in for builds and tests on one machine: a release is built on the official
-image, pinned by digest (`pin`). What differs: Python lies in /usr/bin (linked from /usr/local/bin), and its patch
+The Dockerfiles' base, `docker.io/library/python:3.11-slim-bookworm`, is Debian 12 with CPython 3.11, and Debian 12's
+own python3 is 3.11 too. So debootstrap makes a minimal Debian 12 with python3, `podman import` puts it into the
+project's own store as `localhost/python:...`, and `build` hands it to the Dockerfile as BASE_IMAGE; an image's label
+says what it was built on. It is a stand-in for builds and tests on one machine: a release is built on the official
+image, pinned by digest (bases.json). What differs: Python lies in /usr/bin (linked from /usr/local/bin), and its patch
 release is Debian's. Left out: other versions of Debian or Python.
 """
 
@@ -21,7 +22,7 @@ from containers.tools.process import ToolError, run, say
 if TYPE_CHECKING:
     from containers.tools.store import Store
 
-NAME = "docker.io/library/python:3.11-slim-bookworm"
+NAME = "localhost/python:3.11-slim-bookworm"
 SUITE = "bookworm"
 MIRROR = "http://deb.debian.org/debian"  # packages are signed: debootstrap checks them against Debian's keyring
 _INCLUDE = ("ca-certificates", "python3", "python3-venv")

@@ -1,7 +1,7 @@
-"""The two command lines: build an image with buildah, run one with podman.
+"""The command lines: build an image with buildah, run one as a server or as a job with podman.
 
-Both are pure functions of their arguments, so that what a test runs, what CI runs and what a person runs are one thing.
-The run is as strict as a hardened Kubernetes pod: read-only root, no capabilities, no new privileges, bounded memory,
+All are pure functions of their arguments, so that what a test runs, what CI runs and what a person runs are one thing.
+A run is as strict as a hardened Kubernetes pod: read-only root, no capabilities, no new privileges, bounded memory,
 CPU and processes. Vertex AI's own sandbox is not documented; a server that needs as little as this runs there too. Left
 out: networks between containers (host network, loopback only).
 """
@@ -132,13 +132,9 @@ class Run:
 
     def argv(self) -> list[str]:
         """Return the command line; it prints the container's id."""
-        limits = self.limits
-        argv = ["podman", "run", "--detach", "--name", self.name, "--pull", "never", "--network", "host"]
+        argv = ["podman", "run", "--detach", "--name", self.name]
         argv += ["--no-healthcheck", "--log-driver", "k8s-file"]  # no systemd: no timers, no journal
-        argv += ["--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges"]
-        argv += ["--memory", limits.memory, "--cpus", str(limits.cpus), "--pids-limit", str(limits.pids)]
-        # podman's own default is noexec; an AOTInductor package is unpacked here and mapped as a shared library.
-        argv += ["--tmpfs", f"/tmp:rw,exec,nosuid,nodev,mode=1777,size={limits.tmp}"]  # noqa: S108 - inside the container
+        argv += _held(self.limits)
         if self.artifact is not None:
             argv += ["--volume", f"{self.artifact.resolve()}:{ARTIFACT_MOUNT}:ro"]
         # The network is the host's: the server must not be reachable from outside the machine.
@@ -147,19 +143,38 @@ class Run:
         return [*argv, *self.extra, self.image]
 
 
-def pinned(reference: str, digest: str) -> str:
-    """Return a reference that names exactly one image: `NAME:TAG@sha256:...`.
+@dataclass(frozen=True)
+class Job:
+    """One container that runs to its end, as a Cloud Run job does.
 
     Args:
-        reference: with a tag, without a digest.
-        digest: `sha256:` and 64 hexadecimal digits.
-
-    Raises:
-        ValueError: either is not that.
+        image: name or id.
+        args: arguments of the image's entrypoint.
+        environment: variables.
+        mounts: inside path -> folder, read-only.
+        limits: what it may use; Cloud Run's default is one core and 512 MiB.
     """
-    algorithm, _, value = digest.partition(":")
-    if algorithm != "sha256" or len(value) != 64 or set(value) - set("0123456789abcdef"):  # noqa: PLR2004 - SHA-256
-        raise ValueError(f"{digest!r} is not a digest: it must be sha256: and 64 hexadecimal digits")
-    if "@" in reference or ":" not in reference.rpartition("/")[2]:
-        raise ValueError(f"{reference!r} must have a tag and no digest")
-    return f"{reference}@{digest}"
+
+    image: str
+    args: Sequence[str]
+    environment: Mapping[str, str] = field(default_factory=dict)
+    mounts: Mapping[str, Path] = field(default_factory=dict)
+    limits: Limits = field(default_factory=lambda: Limits(memory="512m", cpus=1, tmp="64m"))
+
+    def argv(self) -> list[str]:
+        """Return the command line; it writes what the program writes, and exits as it does."""
+        argv = ["podman", "run", "--rm", "--log-driver", "none", *_held(self.limits)]
+        for inside, outside in self.mounts.items():
+            argv += ["--volume", f"{outside.resolve()}:{inside}:ro"]
+        for name, value in self.environment.items():
+            argv += ["--env", f"{name}={value}"]
+        return [*argv, self.image, *self.args]
+
+
+def _held(limits: Limits) -> list[str]:
+    """The options that hold a container: the host's network, nothing to write to, no privileges, bounded resources."""
+    argv = ["--pull", "never", "--network", "host"]
+    argv += ["--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges"]
+    argv += ["--memory", limits.memory, "--cpus", str(limits.cpus), "--pids-limit", str(limits.pids)]
+    # podman's own default is noexec; an AOTInductor package is unpacked here and mapped as a shared library.
+    return [*argv, "--tmpfs", f"/tmp:rw,exec,nosuid,nodev,mode=1777,size={limits.tmp}"]  # noqa: S108 - in the container

@@ -1,8 +1,9 @@
-"""Print one extra of pyproject.toml as a requirements file.
+"""Print the dependencies of pyproject.toml, or one extra, as a requirements file.
 
-The images install what the model server needs without installing the distribution `vertex-deploy`, and that list is
-written once, as an extra of pyproject.toml. A Dockerfile copies this file alone, so it imports nothing but the standard
-library. Left out: extras that include other extras (`vertex-deploy[...]`); they are refused.
+The images install what they need in a layer of its own, before the sources, and that list is written once, in
+pyproject.toml: the runner's are the distribution's dependencies, the model server's an extra. A Dockerfile copies this
+file alone, so it imports nothing but the standard library. Left out: extras that include other extras
+(`vertex-deploy[...]`); they are refused.
 """
 
 from __future__ import annotations
@@ -22,6 +23,22 @@ def name_of(requirement: str) -> str:
     if match is None:
         raise ValueError(f"{requirement!r} is not a requirement: it must start with the name of a distribution")
     return re.sub(r"[-_.]+", "-", match.group()).lower()
+
+
+def dependencies(document: dict[str, object]) -> list[str]:
+    """Return the distribution's own dependencies, without any extra.
+
+    Args:
+        document: pyproject.toml, parsed.
+
+    Raises:
+        ValueError: it lists none.
+    """
+    project = document.get("project")
+    listed = project.get("dependencies") if isinstance(project, dict) else None
+    if not isinstance(listed, list) or not listed:
+        raise ValueError("pyproject.toml has no [project] dependencies")
+    return [str(line) for line in listed]
 
 
 def select(document: dict[str, object], extra: str, *, only: set[str], without: set[str]) -> list[str]:
@@ -53,18 +70,17 @@ def main(argv: list[str] | None = None) -> int:
     """Write the file; return 0, or 2 with one line on stderr."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--pyproject", type=Path, default=Path("pyproject.toml"))
-    parser.add_argument("--extra", required=True, help="a key of [project.optional-dependencies]")
-    parser.add_argument("--only", action="append", default=[], metavar="NAME", help="keep this distribution alone")
-    parser.add_argument("--except", action="append", default=[], metavar="NAME", dest="without", help="leave this out")
+    parser.add_argument("--extra", help="a key of [project.optional-dependencies]; the dependencies unless given")
+    parser.add_argument("--only", action="append", default=[], metavar="NAME", help="of the extra, keep this alone")
+    parser.add_argument(
+        "--except", action="append", default=[], metavar="NAME", dest="without", help="of the extra, leave this out"
+    )
     parser.add_argument("--output", type=Path, help="where to write; stdout unless given")
     options = parser.parse_args(argv)
     try:
-        lines = select(
-            tomllib.loads(options.pyproject.read_text(encoding="utf-8")),
-            options.extra,
-            only={name_of(name) for name in options.only},
-            without={name_of(name) for name in options.without},
-        )
+        document = tomllib.loads(options.pyproject.read_text(encoding="utf-8"))
+        only, without = ({name_of(name) for name in names} for names in (options.only, options.without))
+        lines = select(document, options.extra, only=only, without=without) if options.extra else dependencies(document)
     except (OSError, ValueError) as error:
         sys.stderr.write(f"requirements: {error}\n")
         return 2

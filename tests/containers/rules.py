@@ -1,6 +1,6 @@
 """The rules that every Dockerfile of the project keeps, checked on its text: no engine, no network.
 
-hadolint checks style; these are the project's promises: nothing runs as root, bases can be pinned, signals reach the
+hadolint checks style; these are the project's promises: nothing runs as root, bases are pinned, signals reach the
 server. Left out: a full Dockerfile parser (heredocs are refused rather than misread).
 """
 
@@ -37,6 +37,7 @@ def broken(text: str) -> list[str]:
         return ["no FROM"]
     last = instructions[starts[-1] :]
     return [
+        *[f"{line}: a frontend that is fetched is a base too" for line in re.findall(r"(?m)^# *syntax=.*", text)],
         *_bases([instructions[at].value for at in starts], defaults),
         *_user([i.value for i in last if i.word == "USER"]),
         *_last_words(last),
@@ -53,8 +54,8 @@ def _bases(values: list[str], defaults: dict[str, str]) -> list[str]:
         if reference not in stages | {"scratch"}:
             if variable is None:
                 found.append(f"FROM {reference}: name the base in an ARG, so that a release can pin its digest")
-            elif not re.search(r"(:\d+\.\d+[\w.-]*|@sha256:[0-9a-f]{64})$", defaults.get(variable[1], "")):
-                found.append(f"ARG {variable[1]}: its default must be a tag with a minor version, or a digest")
+            elif not re.search(r":\d+\.\d+[\w.-]*@sha256:[0-9a-f]{64}$", defaults.get(variable[1], "")):
+                found.append(f"ARG {variable[1]}: its default must be a tag with a minor version, and its digest")
         stages.add(stage.strip())
     return found
 

@@ -9,17 +9,18 @@ from pathlib import Path
 
 import pytest
 
-from containers.tools import image
+from containers.tools import image, pins
 from containers.tools.store import ROOT
 from tests.containers import rules
 
-GOOD = """\
-ARG BASE=docker.io/library/python:3.11-slim-bookworm
-FROM ${BASE} AS first
+DIGEST = f"@sha256:{'0' * 64}"
+GOOD = f"""\
+ARG BASE=docker.io/library/python:3.11-slim-bookworm{DIGEST}
+FROM ${{BASE}} AS first
 # a comment between
 RUN true \\
     && true
-FROM ${BASE}
+FROM ${{BASE}}
 COPY --from=first /a /a
 USER 10001:10001
 STOPSIGNAL SIGTERM
@@ -35,8 +36,23 @@ def by_folder(path: Path) -> str:
     return path.parent.name
 
 
-def test_there_is_an_image_for_the_torch_server() -> None:
-    assert "torch-aoti" in image.names()
+def test_there_are_images_for_the_torch_server_and_the_runner() -> None:
+    assert {"torch-aoti", "runner"} <= set(image.names())
+
+
+@pytest.mark.parametrize("path", dockerfiles(), ids=by_folder)
+def test_bases_are_those_of_the_one_file(path: Path) -> None:
+    bases = {name: str(one) for name, one in pins.load(image.FOLDER / "bases.json")["images"].items()}
+    arguments = [i.value.partition("=") for i in rules.parse(path.read_text()) if i.word == "ARG"]
+    assert {name: value for name, given, value in arguments if given and "@sha256" in value}.items() <= bases.items()
+    assert "BASE_IMAGE" in bases
+
+
+@pytest.mark.parametrize("path", dockerfiles(), ids=by_folder)
+def test_every_install_is_held_to_the_lock(path: Path) -> None:
+    runs = [i.value for i in rules.parse(path.read_text()) if i.word == "RUN" and "--requirement" in i.value]
+    assert runs
+    assert all("--constraint /requirements/constraints.txt" in run for run in runs)
 
 
 @pytest.mark.parametrize("path", dockerfiles(), ids=by_folder)
@@ -79,6 +95,8 @@ def test_good_dockerfile_breaks_no_rule() -> None:
         ("FROM ${BASE} AS first", "FROM python:3.11 AS first", "ARG"),
         ("python:3.11-slim-bookworm", "python:latest", "ARG BASE"),
         ("python:3.11-slim-bookworm", "python", "ARG BASE"),
+        (DIGEST, "", "ARG BASE"),
+        ("ARG BASE=", "# syntax=docker/dockerfile:1\nARG BASE=", "frontend"),
         ("USER 10001:10001\n", "", "no USER"),
         ("USER 10001:10001", "USER 0", "USER 0"),
         ("USER 10001:10001", "USER serving", "numeric"),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from containers.tools import requirements
+from containers.tools import gates, requirements
 from containers.tools.store import ROOT
 
 if TYPE_CHECKING:
@@ -31,6 +31,22 @@ def test_torch_and_the_others_together_are_the_whole_extra() -> None:
     others = requirements.select(document, "serving", only=set(), without={"torch"})
     assert len(torch) == 1
     assert sorted(torch + others) == sorted(whole)
+
+
+def test_core_and_serving_requirements_are_all_locked() -> None:
+    document = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    wanted = requirements.dependencies(document) + document["project"]["optional-dependencies"]["serving"]
+    pins = gates.locked((ROOT / "constraints.txt").read_text())
+    assert {requirements.name_of(line) for line in wanted} <= set(pins)
+
+
+def test_without_an_extra_the_distributions_own_dependencies_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert requirements.main(["--pyproject", str(ROOT / "pyproject.toml")]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert any(line.startswith("google-cloud-aiplatform") for line in lines)
+    assert not any(line.startswith("torch") for line in lines)
+    with pytest.raises(ValueError, match=r"no \[project\] dependencies"):
+        requirements.dependencies({"project": {}})
 
 
 def test_names_are_compared_as_pip_compares_them() -> None:

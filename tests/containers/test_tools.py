@@ -11,8 +11,6 @@ from containers.tools import __main__ as command
 from containers.tools import image, machine
 from containers.tools.store import Store
 
-DIGEST = "sha256:" + "0123456789abcdef" * 4
-
 
 def test_only_packages_that_dpkg_calls_installed_count_as_there() -> None:
     listing = "buildah installed\npodman config-files\nrunc installed\nempty\n"
@@ -120,23 +118,15 @@ def test_every_variable_of_the_contract_is_set() -> None:
     assert environment["AIP_HTTP_PORT"] == "8081"
 
 
-def test_release_is_pinned_by_tag_and_digest() -> None:
-    name = "docker.io/library/python:3.11-slim-bookworm"
-    assert image.pinned(name, DIGEST) == f"{name}@{DIGEST}"
-
-
-@pytest.mark.parametrize(
-    ("reference", "digest"),
-    [
-        ("python", DIGEST),
-        (f"python:3.11@{DIGEST}", DIGEST),
-        ("python:3.11", "sha256:12"),
-        ("localhost:5000/python", DIGEST),
-    ],
-)
-def test_what_is_not_one_image_is_not_pinned(reference: str, digest: str) -> None:
-    with pytest.raises(ValueError, match="must"):
-        image.pinned(reference, digest)
+def test_job_is_held_as_tightly_and_runs_in_the_foreground() -> None:
+    argv = image.Job(
+        image="i", args=["rollout", "tick"], mounts={"/state": Path("/spec")}, environment={"A": "b"}
+    ).argv()
+    options = [" ".join(pair) for pair in itertools.pairwise(argv)]
+    assert {"--cap-drop ALL", "--memory 512m", "--volume /spec:/state:ro", "--env A=b"} <= set(options)
+    assert "--read-only" in argv
+    assert "--detach" not in argv
+    assert argv[-3:] == ["i", "rollout", "tick"]
 
 
 def test_engines_are_configured_by_the_store_alone(tmp_path: Path) -> None:
