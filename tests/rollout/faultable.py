@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from vertex_deploy.rollout.controller import Controller
     from vertex_deploy.rollout.record import Record
     from vertex_deploy.spec.models import Spec
+    from vertex_deploy.targets.types import Deployed
 
 EVIDENCE = frozenset({"read metrics", "read incidents"})
 """Calls whose answer a promotion rests on."""
@@ -188,6 +189,25 @@ class Faultable(World):
         self.controller = super().start(spec)
         self.controller._alerts = AlertWatch(self.spec, self.alerts)
         return self.controller
+
+    def target_of(self, deployed_id: str) -> Deployed | None:
+        """The deployed model of this id, or None."""
+        return next((found for found in self.target.deployed if found.id == deployed_id), None)
+
+    def undeploy(self, deployed_id: str) -> None:
+        """As somebody else does: its share goes to another, as the API demands of an undeployment."""
+        left = tuple(found for found in self.target.deployed if found.id != deployed_id)
+        split = {key: share for key, share in self.target.split.items() if key != deployed_id}
+        missing = 100 - sum(split.values())
+        if left and missing:
+            heir = next(iter(split), left[0].id)
+            split[heir] = split.get(heir, 0) + missing
+        self.target.deployed = left
+        self.target.change_split(split if left else {})
+
+    def delete_endpoint(self) -> None:
+        """As somebody else does: nothing is left of it."""
+        self.target.endpoint, self.target.deployed, self.target.split = None, (), {}
 
     def canary_share(self) -> int:
         return sum(share for deployed, share in self.target.split.items() if deployed != STABLE)

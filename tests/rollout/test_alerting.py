@@ -13,6 +13,7 @@ from vertex_deploy.rest import monitoring
 from vertex_deploy.rollout.alert_clients import MemoryAlerts, MonitoringAlerts, incident_of
 from vertex_deploy.rollout.alerting import ROLLOUT_LABEL, AlertWatch, Incident, alarm_of, policies_for, watching
 from vertex_deploy.rollout.machine import Ending, Phase
+from vertex_deploy.rollout.requests import Verb
 
 if TYPE_CHECKING:
     from vertex_deploy.rollout.controller import Controller
@@ -116,7 +117,7 @@ def test_policies_are_made_before_traffic_moves_and_gone_after_a_promotion():
 
 def test_an_incident_of_the_canary_goes_back_within_one_poll():
     world = Watched(errors=0.02)  # over the limit, and not proved to be yet
-    until(world, Phase.HOLDING, at=20)
+    until(world, Phase.HOLDING, at=10)
     world.fire()
     fired = world.clock.now()
     record = world.run()
@@ -154,7 +155,7 @@ def test_an_incident_that_names_no_version_counts():
 
 def test_on_failure_pause_holds_for_alerts_too():
     world = Watched(spec=spec(on_failure="pause"), errors=0.02)
-    until(world, Phase.HOLDING, at=20)
+    until(world, Phase.HOLDING, at=10)
     world.fire()
     record = world.run()
     assert record.phase is Phase.PAUSED
@@ -175,6 +176,74 @@ def test_an_incident_is_not_held_against_a_canary_that_the_step_measures_within_
     until(world, Phase.HOLDING, at=20)
     world.fire()  # it looks back over minutes before the step, a pause, or initial_delay
     assert world.run().ending is Ending.PROMOTED
+
+
+def paused_for_want_of_traffic(**settings: Any) -> Watched:
+    """The hold ended without a request of the canary; since then some come, and 2% of them fail."""
+    world = Watched(spec=spec(**settings), errors=0.02, silent=True)
+    assert world.run().phase is Phase.PAUSED
+    assert "inconclusive" in world.record().reason
+    world.silent = False
+    world.clock.sleep(10)
+    return world
+
+
+def test_an_incident_in_a_pause_that_nobody_asked_for_goes_back_at_the_next_tick():
+    world = paused_for_want_of_traffic()
+    assert world.run().phase is Phase.PAUSED  # one look: too few requests to believe anything
+    world.clock.sleep(5)
+    world.fire()
+    record = world.run()
+    assert record.ending is Ending.ROLLED_BACK
+    assert "fired for the canary" in record.reason
+    assert world.target.split == {STABLE: 100}
+    assert world.alerts.kept == {}
+
+
+def test_a_gate_that_fails_in_a_pause_that_nobody_asked_for_goes_back_too():
+    world = paused_for_want_of_traffic()
+    world.errors = 0.3
+    world.clock.sleep(10)
+    record = world.run()
+    assert (record.ending, "fired" in record.reason) == (Ending.ROLLED_BACK, False)
+    assert "error_rate of the canary" in record.reason
+
+
+@pytest.mark.parametrize("errors", [0.02, 0.3])
+def test_a_pause_that_a_person_asked_for_is_not_overruled(errors):
+    world = Watched()
+    until(world, Phase.HOLDING, at=20)
+    world.ask(Verb.PAUSE)
+    assert world.run().phase is Phase.PAUSED
+    world.errors = errors
+    for _ in range(5):
+        world.clock.sleep(20)
+        world.fire()
+        assert world.run().phase is Phase.PAUSED
+    world.ask(Verb.RESUME)
+    assert world.run().ending is Ending.ROLLED_BACK
+
+
+def test_a_pause_because_of_on_failure_stays_one():
+    world = paused_for_want_of_traffic(on_failure="pause")
+    world.fire()
+    for _ in range(5):
+        world.clock.sleep(20)
+        assert world.run().phase is Phase.PAUSED
+
+
+def test_a_pause_because_of_a_split_of_somebody_else_leaves_that_split_alone():
+    world = Watched()
+    until(world, Phase.HOLDING, at=20)
+    foreign = {STABLE: 40, world.record().canary: 60}
+    world.target.change_split(foreign)
+    assert world.run().phase is Phase.PAUSED
+    world.errors = 0.3
+    for _ in range(5):
+        world.clock.sleep(20)
+        world.fire()
+        assert world.run().phase is Phase.PAUSED
+    assert world.target.split == foreign
 
 
 def held(world: Watched, **reading: Any):

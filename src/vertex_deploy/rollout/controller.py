@@ -135,7 +135,7 @@ class Controller:
 
     def _alarm(self) -> Alarm | None:
         """What incidents lead to, where an alert means anything; that they cannot be read is told once."""
-        if self._alerts is None or not can(self.record.phase, Event.ALERT_FIRED):
+        if self._alerts is None or self.record.held or not can(self.record.phase, Event.ALERT_FIRED):
             return None
         alarm = self._alerts.look(self.record)
         blind = alarm.reason if alarm is not None and alarm.action == "blind" else ""
@@ -191,6 +191,7 @@ class Controller:
             record = replace(record, split=dict(move.split))
         if move.request is not None:
             record = replace(record, handled=move.request.id)
+        record = replace(record, held=move.event is Event.PAUSE and move.request is not None)
         data: dict[str, Any] = {"from": before.phase, "event": move.event, "to": record.phase, "step": record.step}
         if move.request is not None:
             data["request"] = move.request.to_json()

@@ -267,8 +267,16 @@ def _adopted(record: Record, plan: Plan, split: Mapping[str, int]) -> int | None
 
 
 def _paused(record: Record, plan: Plan, seen: Seen) -> Action:
-    del plan, seen
-    return Wait(None, record.reason)
+    """Still, but not blind: who paused it on purpose is not overruled, and nor is who wrote a split of their own.
+
+    Requests still reach the canary: what paused for want of evidence must go back once there is some.
+    """
+    still = Wait(None, record.reason)
+    ours = seen.endpoint is not None and dict(seen.endpoint.split) == dict(record.split)
+    if record.held or record.step < 0 or plan.on_failure == "pause" or not ours:
+        return still
+    watched = _watch(record, plan, seen)
+    return still if isinstance(watched, Move) and watched.event is Event.PAUSE else watched or still
 
 
 def _rolling_back(record: Record, plan: Plan, seen: Seen) -> Action:

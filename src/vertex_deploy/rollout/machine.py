@@ -105,7 +105,7 @@ SUMMARY: Mapping[Phase, str] = {
     Phase.SHIFTING: "Sets the step's traffic split with one update.",
     Phase.HOLDING: "Measures both versions over the same minutes and judges the gates.",
     Phase.AWAITING_APPROVAL: "Waits at its split for somebody's approval of the next step; gates still watch.",
-    Phase.PAUSED: "Stands still and waits for resume, promote, rollback or abort.",
+    Phase.PAUSED: "Stands still and waits for a person; unless one paused it, each tick still watches.",
     Phase.KEEPING_STABLE: "The canary has all traffic; stable stays warm; absolute gates still watch.",
     Phase.REMOVING_STABLE: "Undeploys the old version, if it has no traffic.",
     Phase.ROLLING_BACK: "Gives the canary's traffic back to stable with one update.",
@@ -163,12 +163,17 @@ TRANSITIONS: Mapping[tuple[Phase, Event], Phase] = {
     (Phase.PAUSED, Event.RESUME): Phase.SHIFTING,
     (Phase.PAUSED, Event.SKIP): Phase.SHIFTING,
     (Phase.PAUSED, Event.NEEDS_APPROVAL): Phase.AWAITING_APPROVAL,
+    (Phase.PAUSED, Event.GATE_FAILED): Phase.ROLLING_BACK,
+    (Phase.PAUSED, Event.ALERT_FIRED): Phase.ROLLING_BACK,
     (Phase.ROLLING_BACK, Event.RESTORED): Phase.REMOVING_CANARY,
     (Phase.ROLLING_BACK, Event.STABLE_GONE): Phase.DONE,
     (Phase.REMOVING_CANARY, Event.CANARY_REMOVED): Phase.DONE,
     **{(phase, Event.PAUSE): Phase.PAUSED for phase in _WITH_TRAFFIC},
     **{(phase, Event.ALERT_FIRED): Phase.ROLLING_BACK for phase in _WITH_TRAFFIC if phase is not Phase.SHIFTING},
-    **{(phase, Event.CANARY_GONE): Phase.ROLLING_BACK for phase in (*_WITH_TRAFFIC, Phase.PAUSED)},
+    **{
+        (phase, Event.CANARY_GONE): Phase.ROLLING_BACK
+        for phase in (*_WITH_TRAFFIC, Phase.PAUSED, Phase.REMOVING_STABLE)
+    },
     **{(phase, Event.ABORT): Phase.ROLLING_BACK for phase in _STOPPABLE},
     **{(phase, Event.ROLL_BACK): Phase.ROLLING_BACK for phase in _STOPPABLE},
     **{(phase, Event.ENDPOINT_GONE): Phase.DONE for phase in _WITH_ENDPOINT},

@@ -6,6 +6,7 @@ that were chosen before make the second call harmless. Done is not success, and 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from vertex_deploy.rollout.actions import Action, Begin, Look, Move, Poll, Wait
@@ -22,6 +23,8 @@ UPLOAD_GRACE = 60.0
 
 # How long an operation that the API may still be working on, but whose name was lost, is waited for before giving up.
 GRACE = 300.0
+
+_ALL = 100
 
 
 def same_model(first: str, second: str) -> bool:
@@ -88,7 +91,15 @@ def deploying(record: Record, plan: Plan, now: float, endpoint: Observation | No
 
 def removing_stable(record: Record, plan: Plan, now: float, endpoint: Observation | None) -> Action:
     """Until stable is gone from the endpoint; a model that somebody gave traffic is left alone."""
-    return _removing(record, plan, now, endpoint, deployed_id=record.stable or "", removed=Event.STABLE_REMOVED)
+    if endpoint is not None and endpoint.find(record.canary) is None:
+        why = f"deployed model {record.canary} was undeployed by somebody else"
+        return Move(Event.CANARY_GONE, why, Ending.ROLLED_BACK)
+    action = _removing(record, plan, now, endpoint, deployed_id=record.stable or "", removed=Event.STABLE_REMOVED)
+    share = endpoint.split.get(record.canary, 0) if endpoint else 0
+    if isinstance(action, Move) and share != _ALL:
+        # Promoted it was; who reads the ending alone must not take it for what the endpoint serves now.
+        return replace(action, reason=f"{action.reason}; since then somebody else left it {share}% of the traffic")
+    return action
 
 
 def removing_canary(record: Record, plan: Plan, now: float, endpoint: Observation | None) -> Action:

@@ -109,6 +109,7 @@ class Record:
         ended: when it was over.
         seq: number of the next history entry.
         tail: the history entry that this version of the record commits; written to the log after the record.
+        held: a person paused it: neither gates nor alerts end it before a person asks for something.
         driver: token of the lease of the controller that drives it; differs for every one that took over.
     """
 
@@ -138,6 +139,7 @@ class Record:
     ended: float | None = None
     seq: int = 1
     tail: LogEntry | None = None
+    held: bool = False
     driver: str = ""
 
     @property
