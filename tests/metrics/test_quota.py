@@ -5,9 +5,12 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
 from google.api import metric_pb2
+from google.api_core import exceptions
 from google.cloud import monitoring_v3
 
+from vertex_deploy.errors import CloudError
 from vertex_deploy.metrics.quota import LIMIT, USAGE, QuotaLevel, QuotaSource
 from vertex_deploy.spec.quotas import by_metric
 
@@ -68,3 +71,20 @@ def test_nothing_is_asked_where_no_quota_is_known() -> None:
     client = Client()
     assert levels(client) == {}
     assert client.requests == []
+
+
+def test_a_metric_that_a_project_has_no_data_of_is_no_error() -> None:
+    class Without(Client):
+        def list_time_series(self, *, request: Any, retry: Any, timeout: float) -> list[Any]:
+            raise exceptions.NotFound("Cannot find metric(s) that match type", errors=())
+
+    assert levels(Without(), L4) == {L4.metric: QuotaLevel(limit=None, used=0)}
+
+
+def test_a_refusal_is_no_absence() -> None:
+    class Denied(Client):
+        def list_time_series(self, *, request: Any, retry: Any, timeout: float) -> list[Any]:
+            raise exceptions.PermissionDenied("no")
+
+    with pytest.raises(CloudError, match="PERMISSION_DENIED"):
+        levels(Denied(), L4)

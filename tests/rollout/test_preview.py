@@ -6,40 +6,126 @@ import pytest
 
 from tests.rollout.world import STABLE, World, spec_with, step
 from vertex_deploy.errors import CloudError, RolloutError
+from vertex_deploy.metrics.quota import QuotaLevel
 from vertex_deploy.rollout import session
+from vertex_deploy.rollout.alert_clients import MemoryAlerts
+from vertex_deploy.rollout.alerting import AlertWatch
 from vertex_deploy.rollout.evidence import Evidence
 from vertex_deploy.rollout.machine import Ending, Phase
 from vertex_deploy.rollout.plan import plan_of
-from vertex_deploy.rollout.preview import Preview, preview, preview_lines
+from vertex_deploy.rollout.preview import Preview, last_deployment, preview
+from vertex_deploy.rollout.preview_text import preview_lines
+from vertex_deploy.rollout.quota import checked
 
 
-def look(world: World) -> Preview:
-    plan, gates = plan_of(world.spec), world.spec.rollout.gates
+def look(world: World, **more: Any) -> Preview:
+    plan = plan_of(world.spec)
     return preview(
         plan=plan,
-        gates=("error_rate",),
+        spec=world.spec,
         release=world.release,
         target=world.target,
-        evidence=Evidence(plan=plan, gates=gates, source_for=lambda _endpoint: world.source, log=list),
+        evidence=Evidence(
+            plan=plan, gates=world.spec.rollout.gates, source_for=lambda _endpoint: world.source, log=list
+        ),
         current=world.store().current(),
         now=world.clock.now(),
+        **more,
     )
 
 
-def test_a_plan_says_every_step_and_changes_nothing() -> None:
+class Quotas:
+    """Quotas of which so much is left of 100."""
+
+    def __init__(self, spec: Any, left: int | None) -> None:
+        self.spec, self.left = spec, left
+
+    def levels(self, quotas: Any, now: float) -> dict[str, QuotaLevel]:
+        return {} if self.left is None else {quota.metric: QuotaLevel(100, 100 - self.left) for quota in quotas}
+
+    def __call__(self, now: float) -> Any:
+        return checked(self.spec, self, now)
+
+
+def test_a_plan_says_every_check_step_time_and_command_and_changes_nothing() -> None:
     steps = [{"weight": 10, "hold": "1m"}, {"weight": 100, "approval": True}]
     world = World(spec=spec_with(steps=steps))
-    assert preview_lines(look(world)) == [
-        "would start: stable is 111 (projects/p/locations/l/models/m@1)",
-        "1. upload the release as a model version",
-        "2. deploy it, without traffic",
-        "3. set the split to 111 90%, NEW 10%, hold 1m",
-        "4. wait for `rollout promote --approver NAME`, then set the split to NEW 100%",
-        "5. keep stable warm for 30s, then undeploy it",
-        "gates: error_rate; at least 1m of holds. Nothing was changed.",
-    ]
+    alerts = MemoryAlerts()
+    found = look(world, quotas=Quotas(world.spec, 8), alerts=alerts, deployed_in=120.0)
+    back = "sets the split to 111 100% and undeploys NEW; ends as"
+    assert "\n".join(preview_lines(found)) == (
+        "would start: stable is 111 (projects/p/locations/l/models/m@1)\n"
+        "checked: machine n1-standard-4: Google's table for predictions has it\n"
+        "checked: quota custom_model_serving_cpus in us-central1: 4 needed (max 1 x 4 vCPUs of n1-standard-4), "
+        "8 left of 100\n"
+        "checked: alert policies for its own time: lite0 NEW: error_rate; they keep the API's rules and can be listed, "
+        "and incidents can be read; whether you may create them only the start shows\n"
+        "1. upload the release as a model version\n"
+        "2. deploy it, without traffic\n"
+        "3. set the split to 111 90%, NEW 10%, hold 1m\n"
+        "4. wait for `rollout promote --approver NAME`, then set the split to NEW 100%\n"
+        "5. keep stable warm for 30s, then undeploy it\n"
+        "gates: error_rate; at least 1m of holds\n"
+        "started now: promoted from 2027-01-15 08:03Z, over from 2027-01-15 08:03Z, with 2m until the first traffic, "
+        "as last time and not counting approvals\n"
+        "rollout pause                           stands still at the split of the step; `rollout resume` holds and "
+        "measures the step anew\n"
+        "rollout promote --approver NAME         goes to the next step at once, with your name in the history\n"
+        "rollout promote --full --approver NAME  sets the split to NEW 100% at once, past all remaining steps and "
+        "gates\n"
+        f"rollout abort                           {back} aborted\n"
+        f"rollout rollback                        {back} rolled_back; works while stable is kept, too\n"
+        "Nothing was changed."
+    )
     assert set(world.target.calls) == {"find_endpoint", "observe", "find_model", "check"}
     assert world.blobs.content == {}
+    assert alerts.made == 0
+
+
+def test_without_quota_a_plan_and_a_start_are_refused_and_nothing_is_left_behind() -> None:
+    world = World()
+    quotas, alerts = Quotas(world.spec, 3), MemoryAlerts()
+    found = look(world, quotas=quotas)
+    assert not found.starts
+    assert "4 needed (max 1 x 4 vCPUs of n1-standard-4), 3 left of 100" in found.reason
+    controller = world.start()
+    controller._quotas, controller._alerts = quotas, AlertWatch(world.spec, alerts)
+    record = controller.run()
+    assert (record.ending, record.reason) == (Ending.FAILED, found.reason)
+    assert world.target.versions == ["old-1"]
+    assert world.deployed() == [STABLE]
+    assert world.target.split == {STABLE: 100}
+    assert alerts.made == 0
+
+
+def test_quota_that_is_not_known_is_a_warning_of_plan_and_history() -> None:
+    world = World()
+    quotas = Quotas(world.spec, None)
+    (warning,) = look(world, quotas=quotas).warnings
+    assert "custom_model_serving_cpus in us-central1 is not known" in warning
+    controller = world.start()
+    controller._quotas = quotas
+    assert controller.run().ending is Ending.PROMOTED
+    assert warning in [entry.text for entry in world.store().log(world.record().id) if entry.kind == "warning"]
+
+
+def test_alerts_that_cannot_be_listed_refuse_a_plan_as_they_would_a_start() -> None:
+    world = World()
+    denied = CloudError("ListAlertPolicies: PERMISSION_DENIED", code="PERMISSION_DENIED")
+    found = look(world, alerts=MemoryAlerts(failure=denied))
+    assert not found.starts
+    assert "alerts cannot watch this rollout" in found.reason
+    assert "PERMISSION_DENIED" in found.reason
+
+
+def test_the_time_until_traffic_is_the_last_rollouts() -> None:
+    world = World()
+    assert last_deployment(world.store()) is None
+    world.target.polls = 30
+    started = world.run().started
+    log = world.store().log(world.record().id)
+    shifted = next(entry.at for entry in log if entry.data.get("to") == Phase.SHIFTING)
+    assert last_deployment(world.store()) == shifted - started > 0
 
 
 def test_what_is_planned_is_what_happens() -> None:

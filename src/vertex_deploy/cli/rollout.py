@@ -97,7 +97,7 @@ def plan(
 
     from vertex_deploy.errors import ExitCode  # noqa: PLC0415 - --help must not wait for it
     from vertex_deploy.rollout import engine  # noqa: PLC0415 - see above
-    from vertex_deploy.rollout.preview import preview_lines  # noqa: PLC0415 - see above
+    from vertex_deploy.rollout.preview_text import preview_lines  # noqa: PLC0415 - see above
     from vertex_deploy.spec import load  # noqa: PLC0415 - see above
 
     spec = load(spec_file, env)

@@ -16,6 +16,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from vertex_deploy import gcp
+from vertex_deploy.errors import CloudError
 from vertex_deploy.metrics.cloud_monitoring import number
 from vertex_deploy.spec.quotas import SERVICE
 
@@ -93,9 +94,16 @@ class QuotaSource:
             "view": monitoring_v3.ListTimeSeriesRequest.TimeSeriesView.FULL,
         }
         what = f"ListTimeSeries {metric} of {self._region}"
-        pager = self._call(self._client.list_time_series, request, what=what)
+        try:
+            pager = self._call(self._client.list_time_series, request, what=what)
+            listed = self._call(lambda **_: list(pager), None, what=what)
+        except CloudError as error:
+            # A metric that a project has no data of is not found.
+            if error.code != "NOT_FOUND":
+                raise
+            listed = []
         found: dict[str, list[float]] = {}
-        for series in self._call(lambda **_: list(pager), None, what=what):
+        for series in listed:
             newest = max(series.points, key=lambda point: point.interval.end_time, default=None)
             value = number(newest.value) if newest is not None else None
             if value is not None:

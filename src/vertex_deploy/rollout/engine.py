@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vertex_deploy.errors import RolloutError, UsageError
+from vertex_deploy.metrics.quota import QuotaSource
 from vertex_deploy.metrics.sources import lag_of, source_for
 from vertex_deploy.release.release import changed_fields, spec_hash
 from vertex_deploy.rollout.alert_clients import MonitoringAlerts
@@ -27,7 +28,8 @@ from vertex_deploy.rollout.evidence import Evidence
 from vertex_deploy.rollout.gcs import SCHEME, GcsBlobs
 from vertex_deploy.rollout.notify import notifier_for
 from vertex_deploy.rollout.plan import plan_of, spec_of
-from vertex_deploy.rollout.preview import Preview, preview
+from vertex_deploy.rollout.preview import Preview, last_deployment, preview
+from vertex_deploy.rollout.quota import checked
 from vertex_deploy.rollout.record import LogEntry, Record
 from vertex_deploy.rollout.store import RolloutStore
 from vertex_deploy.spec import to_storage
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
 
     from vertex_deploy.release import Release
     from vertex_deploy.rollout.clock import Clock
+    from vertex_deploy.rollout.readiness import Quotas
     from vertex_deploy.spec.models import Spec
 
 ROOT = Path(".vertex-deploy/rollouts")
@@ -158,13 +161,22 @@ def preview_for(store: RolloutStore, spec: Spec, release: Release, *, now: float
     plan = plan_of(spec)
     return preview(
         plan=plan,
-        gates=tuple(gate.name or gate.metric for gate in spec.rollout.gates),
+        spec=spec,
         release=release,
         target=VertexTarget(spec, release),
         evidence=Evidence(plan=plan, gates=spec.rollout.gates, source_for=source_for(spec), log=list),
         current=store.current(),
         now=now,
+        quotas=quotas_of(spec),
+        alerts=MonitoringAlerts(spec.gcp.project) if watching(spec) else None,
+        deployed_in=last_deployment(store),
     )
+
+
+def quotas_of(spec: Spec) -> Quotas:
+    """Reads the quotas that a new version is charged against, where Cloud Monitoring has them."""
+    source = QuotaSource(spec.gcp.project, spec.gcp.region)
+    return lambda now: checked(spec, source, now)
 
 
 def controller_for(
@@ -186,6 +198,7 @@ def controller_for(
         source_for=source_for(spec),
         clock=clock,
         alerts=AlertWatch(spec, MonitoringAlerts(spec.gcp.project)) if watching(spec) else None,
+        quotas=quotas_of(spec),
         notifier=notifier_for(spec.rollout.notify),
         on_entry=on_entry,
         on_idle=on_idle,

@@ -41,11 +41,11 @@ def inspect(plan: Plan, *, endpoint: Observation | None, model: str | None, cana
             move=Move(Event.READY, "first version: nothing is deployed yet, so it will get all traffic at once")
         )
     if endpoint.find(canary):
-        return _refused(f"deployed model id {canary} is taken on {endpoint.endpoint}; start again for another id")
+        return refused(f"deployed model id {canary} is taken on {endpoint.endpoint}; start again for another id")
     serving = [deployed for deployed in endpoint.deployed if endpoint.split.get(deployed.id)]
     if len(serving) != 1:
         shares = ", ".join(f"{d.id} ({d.reference}): {endpoint.split.get(d.id, 0)}%" for d in endpoint.deployed)
-        return _refused(
+        return refused(
             f"{endpoint.endpoint} has no single stable version ({shares}); give one of them all the traffic first, for "
             "example with `gcloud ai endpoints update --traffic-split=ID=100`"
         )
@@ -55,12 +55,13 @@ def inspect(plan: Plan, *, endpoint: Observation | None, model: str | None, cana
             move=Move(Event.NOTHING_TO_DO, f"{model} has all the traffic already", Ending.PROMOTED), stable=stable
         )
     if plan.access == "psa":
-        return _refused(
+        return refused(
             "target.endpoint.access is psa, and an endpoint reached over VPC peering cannot split traffic between "
             "versions; use psc or dedicated, which can"
         )
     return Found(move=Move(Event.READY, f"stable is {stable.id} ({stable.reference})"), stable=stable)
 
 
-def _refused(why: str) -> Found:
+def refused(why: str) -> Found:
+    """The rollout cannot start, and why."""
     return Found(move=Move(Event.REFUSED, why, Ending.FAILED))

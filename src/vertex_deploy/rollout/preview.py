@@ -1,7 +1,8 @@
-"""What a rollout would do, found out by reading alone: the endpoint, the model's versions, stable's metrics.
+"""What a rollout would do, found out by reading alone: endpoint, model versions, quota, metrics, alert policies.
 
-The same questions as preflight's, with the same answers, and nothing is stored or changed. Left out: predicting what
-the gates will say, and whether the region has machines left (no API tells before a deployment is tried).
+The same questions as preflight's, with the same answers (``readiness``), and nothing is stored or changed. Left out:
+predicting what the gates will say, whether the region has machines left (no API tells before a deployment is tried),
+and whether creating alert policies is permitted (reading does not show it). As lines of text: ``preview_text``.
 """
 
 from __future__ import annotations
@@ -10,19 +11,27 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from vertex_deploy.errors import CloudError, RolloutError
-from vertex_deploy.rollout.machine import Event
-from vertex_deploy.rollout.preflight import inspect
-from vertex_deploy.spec.units import format_duration
+from vertex_deploy.rollout.alert_preview import preview_alerts
+from vertex_deploy.rollout.machine import Event, Phase
+from vertex_deploy.rollout.quota import QuotaFinding, machine_line
+from vertex_deploy.rollout.readiness import look
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from vertex_deploy.release import Release
+    from vertex_deploy.rollout.alerting import Alerts
     from vertex_deploy.rollout.evidence import Evidence
     from vertex_deploy.rollout.plan import Plan
+    from vertex_deploy.rollout.readiness import Quotas
     from vertex_deploy.rollout.record import Record
+    from vertex_deploy.rollout.store import RolloutStore
+    from vertex_deploy.spec.models import Spec
     from vertex_deploy.targets.types import Target
 
 CANARY = "NEW"
 """Stands for the deployed model id that a rollout would choose when it starts."""
+_LOOKED_BACK = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +65,13 @@ class Preview:
         keep_stable: seconds that stable stays warm after promotion.
         gates: names of the gates.
         warnings: what to know before starting.
+        machine: what is known of the machine type, one line.
+        quotas: what each quota means for the new version.
+        policies: alert policies that would be made for the rollout's time.
+        deployed_in: seconds from start to the first traffic, as the last rollout took; None without one.
+        promoted: seconds since the epoch before which it is not promoted; None where no steps are planned.
+        over: seconds since the epoch before which stable is not undeployed; likewise.
+        commands: what each command would do while it runs, by its name.
     """
 
     outcome: str
@@ -69,6 +85,13 @@ class Preview:
     keep_stable: float = 0.0
     gates: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    machine: str = ""
+    quotas: tuple[QuotaFinding, ...] = ()
+    policies: tuple[str, ...] = ()
+    deployed_in: float | None = None
+    promoted: float | None = None
+    over: float | None = None
+    commands: Mapping[str, str] | None = None
 
     @property
     def starts(self) -> bool:
@@ -83,23 +106,29 @@ class Preview:
 def preview(
     *,
     plan: Plan,
-    gates: tuple[str, ...],
+    spec: Spec,
     release: Release,
     target: Target,
     evidence: Evidence,
     current: Record | None,
     now: float,
+    quotas: Quotas | None = None,
+    alerts: Alerts | None = None,
+    deployed_in: float | None = None,
 ) -> Preview:
-    """Read what preflight would read.
+    """Read what preflight would read, and whether alert policies could be deployed.
 
     Args:
         plan: the numbers of the spec.
-        gates: the gates' names.
+        spec: machine, gates and alerts.
         release: what would be rolled out.
-        target: read only: ``find_endpoint``, ``observe``, ``find_model`` and ``check`` are called.
+        target: read only; see ``readiness.look``.
         evidence: reads stable's metrics.
         current: the newest rollout of this name.
         now: seconds since the epoch.
+        quotas: reads quotas; None where there are none to read.
+        alerts: only listed; None where the rollout would have no alerts.
+        deployed_in: seconds that the last rollout took until it moved traffic, if there was one.
 
     Raises:
         CloudError: an API may answer later.
@@ -109,48 +138,86 @@ def preview(
         reason = f"rollout {current.id} is under way ({current.phase})"
         return Preview(outcome="resume" if same else "refuse", reason=reason + ("" if same else " for another release"))
     try:
-        endpoint = target.find_endpoint()
-        observed = target.observe(endpoint) if endpoint else None
-        model = target.find_model()
-        target.check()
-        found = inspect(plan, endpoint=observed, model=model, canary=CANARY)
-        warnings = _warnings(plan, evidence, endpoint, found.stable.id if found.stable else "", now)
+        seen = look(plan=plan, target=target, evidence=evidence, canary=CANARY, now=now, quotas=quotas)
+        policies: tuple[str, ...] = ()
+        problems: tuple[str, ...] = ()
+        if alerts is not None and seen.ready and seen.endpoint and seen.found.stable:
+            found = preview_alerts(spec, alerts, endpoint=seen.endpoint, canary=CANARY, now=now)
+            policies, problems = found.policies, found.problems
     except (RolloutError, CloudError) as error:
         if isinstance(error, CloudError) and error.transient:
             raise
         return Preview(outcome="refuse", reason=str(error))
-    ready, stable = found.move.event is Event.READY, found.stable
+    move, stable = seen.found.move, seen.found.stable
     known = Preview(
-        outcome="start" if ready else "nothing" if found.move.event is Event.NOTHING_TO_DO else "refuse",
-        reason=found.move.reason,
-        endpoint=endpoint or "",
+        outcome="start" if seen.ready else "nothing" if move.event is Event.NOTHING_TO_DO else "refuse",
+        reason=move.reason,
+        endpoint=seen.endpoint or "",
         stable=f"{stable.id} ({stable.reference})" if stable else "",
-        model=model or "",
+        model=seen.model or "",
+        machine=machine_line(spec) if move.event is not Event.NOTHING_TO_DO else "",
+        quotas=seen.quotas,
+        policies=policies,
     )
-    if not ready:
+    if problems:
+        return replace(known, outcome="refuse", reason=f"alerts cannot watch this rollout: {'; '.join(problems)}")
+    if not seen.ready:
         return known
-    if plan.on_missing_metrics == "refuse" and plan.gated and warnings:
-        return replace(known, outcome="refuse", reason=f"{warnings[0]} (rollout.on_missing_metrics is refuse)")
-    actions = ["create the endpoint"] * (not endpoint) + ["upload the release as a model version"] * (not model)
+    actions = ["create the endpoint"] * (not seen.endpoint) + ["upload the release as a model version"] * (
+        not seen.model
+    )
     if stable is None:
-        return replace(known, actions=(*actions, "deploy it, with all traffic, ungated"), warnings=warnings)
+        return replace(known, actions=(*actions, "deploy it, with all traffic, ungated"), warnings=seen.warnings)
+    holds = sum(plan.holds)
+    promoted = now + (deployed_in or 0.0) + holds
     return replace(
         known,
         actions=(*actions, "deploy it, without traffic"),
         steps=_steps(plan, stable.id),
-        hold_seconds=sum(plan.holds),
+        hold_seconds=holds,
         keep_stable=plan.keep_stable,
-        gates=gates,
-        warnings=warnings,
+        gates=tuple(gate.name or gate.metric for gate in spec.rollout.gates),
+        warnings=seen.warnings,
+        deployed_in=deployed_in,
+        promoted=promoted,
+        over=promoted + plan.keep_stable,
+        commands=commands(plan, stable.id),
     )
 
 
-def _warnings(plan: Plan, evidence: Evidence, endpoint: str | None, stable: str, now: float) -> tuple[str, ...]:
-    if not plan.gated:
-        return ("no gates are configured: steps only take time",)
-    if not endpoint or not stable or evidence.measured_lately(endpoint, stable, now):
-        return ()
-    return ("stable has no metrics of the last hour: gates cannot pass until requests come",)
+def commands(plan: Plan, stable: str) -> dict[str, str]:
+    """What each command would do to this rollout while it runs, by its name.
+
+    Args:
+        plan: the numbers of the spec.
+        stable: deployed model id of the old version.
+    """
+    approver = " --approver NAME" if any(plan.approvals) else ""
+    back = f"sets the split to {stable} 100% and undeploys {CANARY}"
+    return {
+        "pause": "stands still at the split of the step; `rollout resume` holds and measures the step anew",
+        f"promote{approver}": "goes to the next step at once, with your name in the history",
+        f"promote --full{approver}": f"sets the split to {CANARY} 100% at once, past all remaining steps and gates",
+        "abort": f"{back}; ends as aborted",
+        "rollback": f"{back}; ends as rolled_back; works while stable is kept, too",
+    }
+
+
+def last_deployment(store: RolloutStore) -> float | None:
+    """Seconds from start to the first traffic of the newest rollout that got that far; None if none did.
+
+    Args:
+        store: the last few rollouts' histories are read.
+
+    Raises:
+        StateError: a rollout cannot be read.
+    """
+    for rollout_id in reversed(store.ids()[-_LOOKED_BACK:]):
+        started = store.load(rollout_id).started
+        for entry in store.log(rollout_id):
+            if entry.kind == "transition" and entry.data.get("to") == Phase.SHIFTING:
+                return entry.at - started
+    return None
 
 
 def _steps(plan: Plan, stable: str) -> tuple[PlannedStep, ...]:
@@ -160,27 +227,3 @@ def _steps(plan: Plan, stable: str) -> tuple[PlannedStep, ...]:
         )
         for step in range(plan.last + 1)
     )
-
-
-def preview_lines(found: Preview) -> list[str]:
-    """The preview as lines of plain text."""
-    verdict = {
-        "start": "would start",
-        "resume": "would go on",
-        "nothing": "nothing to do",
-        "refuse": "would be refused",
-    }[found.outcome]
-    lines = [f"{verdict}: {found.reason}", *(f"warning: {warning}" for warning in found.warnings)]
-    todo = list(found.actions)
-    for step in found.steps:
-        split = ", ".join(f"{key} {value}%" for key, value in step.split.items())
-        asks = "wait for `rollout promote --approver NAME`, then " if step.approval else ""
-        hold = f", hold {format_duration(step.hold)}" if step.hold else ""
-        todo.append(f"{asks}set the split to {split}{hold}")
-    if found.steps:
-        todo.append(f"keep stable warm for {format_duration(found.keep_stable)}, then undeploy it")
-    lines += [f"{number}. {line}" for number, line in enumerate(todo, 1)]
-    if found.steps:
-        gates = ", ".join(found.gates) or "none"
-        lines.append(f"gates: {gates}; at least {format_duration(found.hold_seconds)} of holds. Nothing was changed.")
-    return lines
