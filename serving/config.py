@@ -12,6 +12,7 @@ import difflib
 import math
 import os
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from serving.errors import ConfigError
@@ -23,12 +24,52 @@ if TYPE_CHECKING:
 _MIB = 1024 * 1024
 
 
-def usable_cpus() -> int:
-    """Cores that this process may run on (affinity, not the machine's count)."""
+# Where a container sees the CPU time that it may use: cgroup v2, and v1 (quota and period apart).
+_CPU_MAX = Path("/sys/fs/cgroup/cpu.max")
+_CPU_V1 = (Path("/sys/fs/cgroup/cpu/cpu.cfs_quota_us"), Path("/sys/fs/cgroup/cpu/cpu.cfs_period_us"))
+
+
+def quota_cores(cpu_max: str) -> float | None:
+    """Cores' worth of time that a cgroup may use; None: no limit, or not that form.
+
+    Args:
+        cpu_max: as in ``cpu.max`` (Linux, cgroup-v2.rst): microseconds of quota or ``max``, and of the period. A quota
+            of -1 is no limit, as in version 1.
+    """
+    quota, _, period = cpu_max.strip().partition(" ")
     try:
-        return len(os.sched_getaffinity(0))
+        cores = int(quota) / int(period)
+    except (ValueError, ZeroDivisionError):
+        return None
+    return cores if cores > 0 else None
+
+
+def cores_for(allowed: int, quota: float | None) -> int:
+    """Threads that can compute at once: whole cores of the quota, for one thread more is throttled in mid-batch.
+
+    Args:
+        allowed: cores in the process's affinity mask.
+        quota: cores' worth of time, or None.
+    """
+    return allowed if quota is None else max(1, min(allowed, math.floor(quota)))
+
+
+def usable_cpus() -> int:
+    """Cores that this process may use: its affinity and its container's CPU quota, not the machine's count."""
+    try:
+        allowed = len(os.sched_getaffinity(0))
     except AttributeError:  # not Linux
-        return os.cpu_count() or 1
+        allowed = os.cpu_count() or 1
+    return cores_for(allowed, quota_cores(_read_quota()))
+
+
+def _read_quota() -> str:
+    try:
+        if _CPU_MAX.is_file():
+            return _CPU_MAX.read_text(encoding="ascii")
+        return " ".join(path.read_text(encoding="ascii").strip() for path in _CPU_V1)
+    except OSError:
+        return ""
 
 
 def _knob(variable: str, default: Any, low: float = 0, high: float = math.inf, *, help: str) -> Any:  # noqa: A002 - reads well

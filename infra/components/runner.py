@@ -3,6 +3,9 @@
 So that steps of hours or weeks depend on nobody's laptop. The job reads the spec from the state bucket, where Pulumi
 puts the text it was run with. Two executions at once do no harm: the second finds the rollout's lease taken and ends.
 
+The image is that of containers/runner, which cloudbuild.yaml builds and whose digest it writes to the log and to
+releases/COMMIT/digests.txt in the state bucket; ``infra.runner.image`` names it.
+
 Deliberately not created: the image (it is given by digest), a network path to private endpoints (a rollout reads
 metrics and moves splits by the API, and sends no predictions), alerts on the job itself.
 """
@@ -24,6 +27,8 @@ if TYPE_CHECKING:
     from vertex_deploy.spec import Spec
 
 MOUNT = "/state"
+USER = 10001
+"""Who the image runs as (USER of containers/runner/Dockerfile): the mounted bucket belongs to it."""
 SPEC_OBJECT = "spec/deploy.yaml"
 TIMEOUT = 600
 """Seconds that one execution may take: a tick starts operations and does not wait for them."""
@@ -170,9 +175,10 @@ class Runner(Component):
             args=arguments,
             volume_mounts=[cloudrunv2.JobTemplateTemplateContainerVolumeMountArgs(name="state", mount_path=MOUNT)],
         )
-        volume = cloudrunv2.JobTemplateTemplateVolumeArgs(
-            name="state", gcs=cloudrunv2.JobTemplateTemplateVolumeGcsArgs(bucket=args.state, read_only=True)
+        bucket = cloudrunv2.JobTemplateTemplateVolumeGcsArgs(
+            bucket=args.state, read_only=True, mount_options=[f"uid={USER}", f"gid={USER}"]
         )
+        volume = cloudrunv2.JobTemplateTemplateVolumeArgs(name="state", gcs=bucket)
         task = cloudrunv2.JobTemplateTemplateArgs(
             containers=[container],
             volumes=[volume],

@@ -10,7 +10,9 @@ pools; a trigger on pull requests, which would run strangers' code as the build'
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 import pulumi
@@ -25,15 +27,10 @@ if TYPE_CHECKING:
     from vertex_deploy.spec import Spec
 
 FILE = "cloudbuild.yaml"
-BUILDERS: Mapping[str, str] = {
-    "_PYTHON": "docker.io/library/python:3.11-bookworm",
-    "_DOCKER": "gcr.io/cloud-builders/docker",
-    "_GCLOUD": "gcr.io/google.com/cloudsdktool/google-cloud-cli:slim",
-    "_SYFT": "docker.io/anchore/syft:v1.32.0",
-}
-"""Substitution -> image that a step runs in."""
+BASES = Path(__file__).parents[2] / "containers/bases.json"
+"""Where images are pinned by digest, those that steps run in among them; `containers.tools pin` keeps it."""
 SEVERITY = "CRITICAL"
-"""Vulnerabilities of this severity end a build."""
+"""Vulnerabilities of this severity or worse end a build."""
 TAGS = ("vertex-deploy",)
 
 
@@ -94,6 +91,16 @@ class TriggersArgs:
         )
 
 
+def builders() -> dict[str, str]:
+    """Substitution -> image that a step runs in, by tag and digest.
+
+    ``_GCLOUD`` must be the large image: scanning an image before it is pushed needs the component ``local-extract``,
+    which the slim one lacks.
+    """
+    found: dict[str, str] = json.loads(BASES.read_text(encoding="utf-8"))["builders"]
+    return found
+
+
 def substitutions(spec: Spec, *, path: str, environment: str | None) -> dict[str, str]:
     """Every value of cloudbuild.yaml but ``_ROLLOUT``, which is the triggers' difference.
 
@@ -103,7 +110,7 @@ def substitutions(spec: Spec, *, path: str, environment: str | None) -> dict[str
         environment: whose overrides apply, or None.
     """
     return {
-        **BUILDERS,
+        **builders(),
         "_ARTIFACT": spec.model.artifact or "",
         "_ENVIRONMENT": environment or "",
         "_IMAGE": spec.container.image,

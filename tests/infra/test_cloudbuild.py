@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -72,7 +74,8 @@ def test_every_step_waits_for_steps_above_it():
 
 
 def test_nothing_is_pushed_before_tests_contract_sbom_and_scan():
-    assert {"test", "contract", "sbom", "vulnerabilities"} <= set(STEPS["push"]["waitFor"])
+    assert {"test", "contract", "gate"} <= set(STEPS["push"]["waitFor"])
+    assert {"sbom", "vulnerabilities"} <= set(STEPS["gate"]["waitFor"])
     order = ["push", "upload", "publish", "rollout"]
     assert all(before in STEPS[after]["waitFor"] for before, after in itertools.pairwise(order))
 
@@ -81,6 +84,16 @@ def test_a_commit_with_a_release_builds_nothing():
     for name, step in STEPS.items():
         if name not in {"release", "rollout"}:
             assert "[ -f release.json ] && exit 0" in step["script"], name
+
+
+def test_steps_run_in_images_that_are_pinned_by_digest():
+    pytest.importorskip("pulumi")
+    from infra.components.triggers import builders  # noqa: PLC0415 - after the skip
+
+    assert {step["name"].strip("${}") for step in BUILD["steps"]} <= set(builders())
+    assert all(re.search(r":[\w.-]+@sha256:[0-9a-f]{64}$", image) for image in builders().values())
+    # Only the large image holds local-extract, which scans what is not pushed yet.
+    assert re.search(r"google-cloud-cli:\d+\.\d+\.\d+@", builders()["_GCLOUD"])
 
 
 def test_every_script_stops_at_the_first_failure_and_at_a_missing_value():
@@ -93,6 +106,75 @@ def test_every_script_stops_at_the_first_failure_and_at_a_missing_value():
 def test_every_script_is_bash(name):
     result = subprocess.run(["bash", "-n"], input=STEPS[name]["script"], text=True, capture_output=True, check=False)
     assert (result.returncode, result.stderr) == (0, "")
+
+
+DOCKER = """#!/usr/bin/env bash
+echo "docker $*" >> calls.txt
+case "$1" in
+  pull) [[ "$3" == */runner:* ]] ;;
+  inspect) printf 'other.example/x@sha256:1\\n%s@sha256:abc\\n\\n' "${4%:*}" ;;
+esac
+"""
+
+
+def run(step, folder, **env):
+    """Run a step's own script, with the programs in ``folder/bin`` before others."""
+    values = {
+        "_REPOSITORY": "r.example/p/images",
+        "_IMAGE": "torch-aoti",
+        "COMMIT_SHA": "c0ffee",
+        "_ARTIFACT": "gs://m/1",
+    }
+    path = f"{folder / 'bin'}:{Path(sys.executable).parent}:/usr/bin:/bin"
+    command = ["bash", "-c", STEPS[step]["script"]]
+    env = {"PATH": path, "PYTHONPATH": str(ROOT), **values, **env}
+    return subprocess.run(command, env=env, text=True, capture_output=True, check=False, cwd=folder)
+
+
+def program(folder, name, text):
+    (folder / "bin").mkdir(exist_ok=True)
+    (folder / "bin" / name).write_text(text)
+    (folder / "bin" / name).chmod(0o755)
+
+
+def test_only_changed_images_are_built_and_pushed_and_each_has_its_digest(tmp_path):
+    """From tags to the release: the scripts themselves, with a docker that has the runner and lacks the server."""
+    program(tmp_path, "docker", DOCKER)
+    for step in ("tags", "build", "push"):
+        done = run(step, tmp_path)
+        assert done.returncode == 0, (step, done.stderr)
+    calls = (tmp_path / "calls.txt").read_text().splitlines()
+    assert [line.split()[3] for line in calls if line.startswith("docker build")] == [
+        "containers/torch-aoti/Dockerfile"
+    ]
+    (pushed,) = [line.split()[-1] for line in calls if line.startswith("docker push")]
+    assert re.fullmatch(r"r\.example/p/images/torch-aoti:[0-9a-f]{16}", pushed)
+    digests = dict(line.split() for line in (tmp_path / "digests.txt").read_text().splitlines())
+    assert digests == {name: f"r.example/p/images/{name}@sha256:abc" for name in ("runner", "torch-aoti")}
+    pins = json.loads((tmp_path / "new.json").read_text())
+    assert pins == {"image": digests["torch-aoti"], "artifact": "gs://m/1", "commit": "c0ffee"}
+
+
+def test_an_image_that_containers_lacks_ends_the_build(tmp_path):
+    done = run("tags", tmp_path, _IMAGE="torch")
+    assert done.returncode == 1
+    assert "containers/ has no torch" in done.stderr
+
+
+@pytest.mark.parametrize(("severity", "code"), [("LOW", 0), ("HIGH", 1), ("CRITICAL", 1)])
+def test_a_scan_ends_the_build_at_the_severity_or_worse(tmp_path, severity, code):
+    finding = json.dumps([{"vulnerability": {"effectiveSeverity": severity, "shortDescription": "CVE-1"}}])
+    gcloud = f"#!/bin/sh\ncase $4 in scan) echo scans/1;; *) echo '{finding}';; esac\n"
+    program(tmp_path, "gcloud", gcloud)
+    (tmp_path / "built.txt").write_text("runner r.example/runner:1\n")
+    (tmp_path / "sboms").mkdir()
+    package = {"name": "bash", "externalRefs": []}
+    (tmp_path / "sboms/runner.json").write_text(json.dumps({"spdxVersion": "SPDX-2.3", "packages": [package]}))
+    scanned = run("vulnerabilities", tmp_path, _LOCATION="us")
+    assert scanned.returncode == 0, scanned.stderr
+    done = run("gate", tmp_path, _SEVERITY="HIGH")
+    assert done.returncode == code, done.stderr
+    assert ("CVE-1" in done.stderr) == bool(code)
 
 
 @pytest.mark.parametrize("rollout", ["start", "tick", "none", "soon"])

@@ -609,7 +609,11 @@ def test_the_runner_ticks_the_stacks_own_spec_and_keeps_state_in_the_bucket():
     ]
     assert container["image"].endswith("a" * 64)
     assert task["maxRetries"] == 0
-    assert task["volumes"][0]["gcs"] == {"bucket": "bucket", "readOnly": True}
+    assert task["volumes"][0]["gcs"] == {
+        "bucket": "bucket",
+        "readOnly": True,
+        "mountOptions": ["uid=10001", "gid=10001"],
+    }
     assert rpc.unwrap_rpc_secret(made.one("BucketObject").inputs["content"]) == "name: lite0"
     assert "runner-spec" in job.after
     schedule = next(m for m in made.of("Job") if "cloudscheduler" in m.type)

@@ -69,3 +69,26 @@ def test_the_guide_has_every_variable_with_its_default():
     for name, default, text in config.knobs():
         cell = f"`{default}` " if default else ""
         assert f"| `{name}` | {cell}| {text} |" in guide, name
+
+
+@pytest.mark.parametrize(
+    ("text", "cores"),
+    [
+        ("max 100000", None),
+        ("200000 100000\n", 2.0),
+        ("150000 100000", 1.5),
+        ("-1 100000", None),
+        ("", None),
+        ("100000", None),
+        ("1 0", None),
+    ],
+)
+def test_the_cpu_quota_is_read_as_the_kernel_writes_it(text, cores):
+    assert config.quota_cores(text) == cores
+
+
+@pytest.mark.parametrize(
+    ("allowed", "quota", "threads"), [(8, None, 8), (8, 2.0, 2), (8, 3.9, 3), (8, 0.5, 1), (2, 16.0, 2)]
+)
+def test_threads_are_whole_cores_of_the_quota_and_never_more_than_may_be_used(allowed, quota, threads):
+    assert config.cores_for(allowed, quota) == threads

@@ -1,0 +1,135 @@
+"""The runner's image, built from its Dockerfile: `rollout tick` in it takes a rollout to its end, a call at a time."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from google.cloud import storage
+
+from containers.tools import base as base_image
+from containers.tools import image
+from containers.tools.store import ROOT, Store
+from tests.containers import engine
+from tests.e2e.conftest import Cli
+from tests.e2e.rollouts import Rollouts, until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytestmark = pytest.mark.container
+
+TAG = "localhost/runner:test"
+WHERE = ("--store", "gs://rollouts/team")
+ROLLOUT = {
+    "steps": [{"weight": 50, "hold": "6s"}, {"weight": 100}],
+    "gates": [{"metric": "error_rate", "max": "5%", "min_requests": 20}],
+    "keep_stable": "2s",
+}
+# What a container needs to know of a Local Vertex; the others name files of this machine.
+PASSED = ("STORAGE_EMULATOR_HOST", "GOOGLE_CLOUD_PROJECT")
+
+
+@pytest.fixture(scope="module")
+def store() -> Store:
+    store = Store.default()
+    if (reason := engine.why_not(store)) is not None:
+        engine.lacking(reason)
+    return store
+
+
+@pytest.fixture(scope="module")
+def inspected(store: Store) -> dict[str, Any]:
+    """The image, built by the command that the guide gives."""
+    argv = [sys.executable, "-m", "containers.tools", "build", "runner", "--tag", TAG]
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-4000:]
+    argv = ["podman", "image", "inspect", TAG]
+    done = subprocess.run(argv, env=store.environment(), capture_output=True, text=True, check=True)
+    found = json.loads(done.stdout)[0]
+    assert isinstance(found, dict)
+    return found
+
+
+@pytest.fixture(scope="module")
+def vertex(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cli]:
+    cli = Cli(tmp_path_factory.mktemp("vertex"))
+    cli.up()
+    yield cli
+    cli.run("down")
+
+
+def job(store: Store, args: list[str], **options: Any) -> subprocess.CompletedProcess[str]:
+    argv = image.Job(image=TAG, args=args, **options).argv()
+    return subprocess.run(argv, env=store.environment(), capture_output=True, text=True, check=False, timeout=120)
+
+
+def test_image_says_what_it_is_and_runs_as_nobody_in_particular(inspected: dict[str, Any]) -> None:
+    config = inspected["Config"]
+    assert config["User"] == "10001:10001"
+    assert config["Entrypoint"] == ["vertex-deploy"]
+    assert config["Labels"]["org.opencontainers.image.base.name"] == base_image.NAME
+    assert inspected["Size"] < 5e8  # Google's clients are 190 MB of it
+
+
+@pytest.mark.usefixtures("inspected")
+def test_image_holds_no_installer_and_nothing_but_the_dependencies(store: Store) -> None:
+    program = """import importlib.util as u, shutil, os
+print([n for n in ("pip", "torch", "aiohttp", "pulumi", "pytest", "hatchling") if u.find_spec(n)],
+      [n for n in ("pip", "gcc", "curl") if shutil.which(n)], os.path.exists("/etc/pip.conf"), os.getuid())"""
+    wanted = image.Job(image=TAG, args=["-c", program]).argv()
+    at = wanted.index(TAG)
+    argv = [*wanted[:at], "--entrypoint", "python", *wanted[at:]]
+    done = subprocess.run(argv, env=store.environment(), capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == "[] [] False 10001", done.stderr
+
+
+@pytest.mark.usefixtures("inspected")
+def test_ticks_in_the_container_take_a_rollout_from_a_bucket_to_its_end(
+    store: Store, vertex: Cli, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rollouts = Rollouts(vertex, "ticked", ROLLOUT)
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", rollouts.env["STORAGE_EMULATOR_HOST"])
+    storage.Client(project="my-project").create_bucket("rollouts")
+    rollouts.write("one")
+    code, out = rollouts.run("start", *WHERE)
+    assert code == 0, out
+    monkeypatch.setattr(Rollouts, "endpoint", lambda self: self.json("status", *WHERE)[1]["endpoint"])
+    with rollouts.traffic():
+        rollouts.write("two")
+        first = rollouts.begin("start", *WHERE)
+        until(lambda: rollouts.json("status", *WHERE)[1]["phase"] == "holding")
+        # Ctrl-C lets go of the lease; the rollout stays where it is.
+        first.send_signal(signal.SIGINT)
+        first.communicate(timeout=60)
+        # As the job has it: the bucket with the spec is mounted read-only.
+        mount = vertex.folder / "state"
+        (mount / "spec").mkdir(parents=True)
+        (mount / "spec/deploy.yaml").write_text((vertex.folder / "ticked.yaml").read_text())
+        for path in (vertex.folder, *vertex.folder.parents[:1], mount, mount / "spec"):
+            path.chmod(0o755)
+        names = [name for name in rollouts.env if name in PASSED or name.startswith("VERTEX_DEPLOY_")]
+        environment = {name: rollouts.env[name] for name in names if name != engine.REQUIRED}
+        args = ["rollout", "tick", "/state/spec/deploy.yaml", "-o", "json", *WHERE]
+        phases: list[str] = []
+        started = time.monotonic()
+        while time.monotonic() < started + 120:
+            done = job(store, args, environment=environment, mounts={"/state": mount})
+            assert done.stdout.startswith("{"), (done.returncode, done.stderr)
+            found = json.loads(done.stdout)
+            phases.append(found["phase"])
+            if found["ending"]:
+                break
+            time.sleep(0.5)
+    assert (found["ending"], done.returncode) == ("promoted", 0), (phases, done.stderr)
+    assert len(set(phases)) >= 2, phases
+    assert {"one", "two"} <= set(rollouts.answers)
+    with capsys.disabled():
+        sys.stdout.write(
+            f"\n  {len(phases)} ticks, {(time.monotonic() - started) / len(phases):.1f} s each: {phases}\n"
+        )
