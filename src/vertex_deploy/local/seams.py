@@ -95,6 +95,10 @@ class DataPlane(Protocol):
         """Route by these weights (deployed model id -> percent) from the next request on; empty: no traffic."""
         ...
 
+    def forget_endpoint(self, endpoint: str) -> None:
+        """Drop an endpoint that was deleted; nothing is deployed to it."""
+        ...
+
     async def close(self) -> None:
         """Stop everything that was started."""
         ...

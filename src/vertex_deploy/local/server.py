@@ -41,6 +41,7 @@ from vertex_deploy.local.control.access import Addresses
 from vertex_deploy.local.control.endpoints import EndpointService
 from vertex_deploy.local.control.models import ModelService
 from vertex_deploy.local.control.operations import Operations
+from vertex_deploy.local.control.pools import DeploymentResourcePoolService
 from vertex_deploy.local.control.registry import Registry
 from vertex_deploy.local.daemon import Ports, Running, State
 from vertex_deploy.local.data import ImageMap, LocalDataPlane
@@ -190,20 +191,26 @@ class LocalVertex:
             _log.warning("ended %d operations that the last stop interrupted", len(interrupted))
         stack.push_async_callback(operations.close)
         models = ModelService(registry, operations, StoredBlobs(objects), f"gs://{_MANAGED_BUCKET}")
-        addresses = Addresses(dedicated=f"localhost:{rest_tls}", http=f"http://{LOOPBACK}:{rest}")
-        endpoints = EndpointService(registry, operations, data, models.managed_artifacts, addresses)
+        pools = DeploymentResourcePoolService(registry, operations, data)
+        endpoints = EndpointService(
+            registry,
+            operations,
+            data,
+            models.managed_artifacts,
+            Addresses(dedicated=f"localhost:{rest_tls}", http=f"http://{LOOPBACK}:{rest}"),
+            pools=pools,
+        )
 
         wire = Wire()
         both = ("v1", "v1beta1")
         wire.add(_AIPLATFORM, "ModelService", models, versions=both)
         wire.add(_AIPLATFORM, "EndpointService", endpoints, versions=both)
+        wire.add(_AIPLATFORM, "DeploymentResourcePoolService", pools, versions=both)
         wire.add(_AIPLATFORM, "PredictionService", data.prediction_service, versions=both)
         wire.add(_AIPLATFORM, "google.longrunning.Operations", operations, versions=both)
         wire.add(_MONITORING, "MetricService", metrics, versions=("v3",))
         book = Book(store, clock, project_id=projects.id_of, project_number=projects.number)
         self._serve_alerting(wire, book, series, metrics)
-
-        wire.add(_AIPLATFORM, "DeploymentResourcePoolService", None, versions=both)
 
         files = tls.ensure(settings.data / "tls")
         self.roots = files.roots

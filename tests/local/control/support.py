@@ -13,6 +13,7 @@ from vertex_deploy.local.control.access import Addresses
 from vertex_deploy.local.control.endpoints import EndpointService
 from vertex_deploy.local.control.models import ModelService
 from vertex_deploy.local.control.operations import Operations
+from vertex_deploy.local.control.pools import DeploymentResourcePoolService
 from vertex_deploy.local.control.registry import Registry
 from vertex_deploy.local.state import Store
 from vertex_deploy.local.wire import Context
@@ -66,6 +67,9 @@ class FakePlane:
     def set_split(self, endpoint: str, split: Mapping[str, int]) -> None:
         self.splits[endpoint] = dict(split)
 
+    def forget_endpoint(self, endpoint: str) -> None:
+        self.splits.pop(endpoint, None)
+
     async def close(self) -> None:
         self.running.clear()
 
@@ -92,12 +96,14 @@ class ControlPlane:
         self.registry = Registry(self.store, Clock())
         self.operations = Operations(self.store, self.registry.projects, self.registry.clock)
         self.models = ModelService(self.registry, self.operations, self.blobs)
+        self.pools = DeploymentResourcePoolService(self.registry, self.operations, self.plane)
         self.endpoints = EndpointService(
             self.registry,
             self.operations,
             self.plane,
             self.models.managed_artifacts,
             Addresses(dedicated="localhost:1", http="http://127.0.0.1:2"),
+            pools=self.pools,
         )
 
     def restarted(self) -> ControlPlane:

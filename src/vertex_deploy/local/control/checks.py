@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from google.cloud.aiplatform_v1 import types as aip
 
 from vertex_deploy.local.control.masks import refuse_unsupported
-from vertex_deploy.local.control.refusals import invalid, unsupported
+from vertex_deploy.local.control.refusals import invalid
 from vertex_deploy.spec.machines import AcceleratorSpec, explain_mismatch, known, nearest
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ MODEL_FIELDS = frozenset(
 )  # fmt: skip
 DEPLOYED_FIELDS = frozenset(
     {
-        "id", "model", "model_version_id", "display_name", "dedicated_resources", "service_account",
+        "id", "model", "model_version_id", "display_name", "dedicated_resources", "shared_resources", "service_account",
         "disable_container_logging", "enable_access_logging", "disable_explanations", "create_time",
         "private_endpoints", "status", "system_labels",
     }
@@ -205,7 +205,7 @@ def _accelerator(machine: aip.MachineSpec) -> AcceleratorSpec | None:
 
 
 def deployed_model(given: aip.DeployedModel) -> None:
-    """A deployed model as DeployModel takes it: dedicated resources only.
+    """A deployed model as DeployModel takes it: with dedicated resources, or on a pool (whose rules are its service's).
 
     Raises:
         ApiError: INVALID_ARGUMENT.
@@ -213,11 +213,11 @@ def deployed_model(given: aip.DeployedModel) -> None:
     pb = _pb(given)
     if pb.HasField("automatic_resources"):
         raise invalid("'automatic_resources' is not supported for Model.")
-    if given.shared_resources:
-        raise unsupported("deployed_model.shared_resources")
     refuse_unsupported(given, DEPLOYED_FIELDS, "deployed_model")
+    if given.shared_resources:
+        return
     if not pb.HasField("dedicated_resources"):
-        raise invalid("deployed_model.dedicated_resources is required.")
+        raise invalid("deployed_model.dedicated_resources or deployed_model.shared_resources is required.")
     dedicated(given.dedicated_resources)
 
 

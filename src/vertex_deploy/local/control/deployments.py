@@ -15,6 +15,7 @@ from google.cloud.aiplatform_v1 import types as aip
 from vertex_deploy.local.control import access, checks, masks, splits
 from vertex_deploy.local.control.access import Access
 from vertex_deploy.local.control.names import DEPLOYED_ID, Name, new_id
+from vertex_deploy.local.control.pools import COLLECTION
 from vertex_deploy.local.control.refusals import exists, invalid, missing, precondition
 from vertex_deploy.local.seams import ApiError, DeployPlan
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from google.longrunning import operations_pb2
 
     from vertex_deploy.local.control.operations import Operations, Progress
+    from vertex_deploy.local.control.pools import DeploymentResourcePoolService
     from vertex_deploy.local.control.registry import Registry
     from vertex_deploy.local.seams import DataPlane
     from vertex_deploy.local.wire import Context
@@ -50,15 +52,22 @@ class Deployments:
         operations: starts long-running operations.
         data: runs what is deployed.
         artifacts: gs:// of the managed copy of a model version's artifacts, or "".
+        pools: machines that deployed models share.
     """
 
     def __init__(
-        self, registry: Registry, operations: Operations, data: DataPlane, artifacts: Callable[[aip.Model], str]
+        self,
+        registry: Registry,
+        operations: Operations,
+        data: DataPlane,
+        artifacts: Callable[[aip.Model], str],
+        pools: DeploymentResourcePoolService,
     ) -> None:
         self._registry = registry
         self._operations = operations
         self._data = data
         self._artifacts = artifacts
+        self._pools = pools
 
     # --- what is there ------------------------------------------------------------------------------------------
 
@@ -83,6 +92,7 @@ class Deployments:
     def _plan(self, endpoint: aip.Endpoint, deployed: aip.DeployedModel, model: aip.Model) -> DeployPlan:
         limits = access.LIMITS[access.access_of(endpoint)]
         _, number, _, location, *_ = endpoint.name.split("/")
+        resources = self._resources(deployed)
         return DeployPlan(
             project=self._registry.projects.id_of(number),
             project_number=number,
@@ -94,12 +104,20 @@ class Deployments:
             model_display_name=model.display_name,
             container=model.container_spec,
             artifact_uri=self._artifacts(model),
-            machine=deployed.dedicated_resources.machine_spec,
-            replicas=deployed.dedicated_resources.min_replica_count,
-            spot=deployed.dedicated_resources.spot,
+            machine=resources.machine_spec,
+            replicas=resources.min_replica_count,
+            spot=resources.spot,
             request_timeout=access.configured_timeout(endpoint) or limits.timeout,
             max_bytes=limits.max_bytes,
         )
+
+    def _resources(self, deployed: aip.DeployedModel) -> aip.DedicatedResources:
+        """Machine and replicas: the deployed model's own, or its pool's."""
+        if not deployed.shared_resources:
+            return deployed.dedicated_resources
+        return self._registry.pool(
+            self._registry.projects.parse(deployed.shared_resources, COLLECTION)
+        ).dedicated_resources
 
     # --- deploy -------------------------------------------------------------------------------------------------
 
@@ -112,24 +130,30 @@ class Deployments:
         checks.deployed_model(deployed)
         model = self._model(deployed, name)
         self._fits(endpoint, model, request)
+        if deployed.shared_resources:
+            deployed.shared_resources = self._pools.admit(deployed.shared_resources, model, name).name
         deployed.id = self._reserve(endpoint, deployed.id)
         splits.after_deploy(endpoint.traffic_split, request.traffic_split, deployed.id, self._ids(endpoint))
         deployed.model, deployed.model_version_id = model.name, model.version_id
         deployed.display_name = deployed.display_name or model.display_name
         plan = self._plan(endpoint, deployed, model)
         registry.starting.setdefault(endpoint.name, {})[deployed.id] = (model.name, model.version_id)
+        if deployed.shared_resources:
+            joining = registry.joining.setdefault(deployed.shared_resources, {})
+            joining[endpoint.name, deployed.id] = model.container_spec.image_uri
 
         async def work(progress: Progress) -> aip.DeployModelResponse:
             try:
                 progress.stage("STARTING_DEPLOYMENT")
                 await self._data.deploy(plan, progress.stage)
                 progress.commit()
-                await self._attach(name, deployed, dict(request.traffic_split))
+                await self._join(name, deployed, dict(request.traffic_split), plan.replicas)
             except ApiError:
                 progress.stage("FAILED_TO_DEPLOY")
                 raise
             finally:
                 registry.starting[endpoint.name].pop(deployed.id, None)
+                registry.joining.get(deployed.shared_resources, {}).pop((endpoint.name, deployed.id), None)
             progress.stage("SUCCESSFULLY_DEPLOYED")
             return aip.DeployModelResponse(deployed_model=deployed)
 
@@ -168,6 +192,21 @@ class Deployments:
         if wanted in taken:
             raise exists("DeployedModel", f"{wanted} of Endpoint {endpoint.name}")
         return wanted
+
+    async def _join(self, name: Name, deployed: aip.DeployedModel, requested: splits.Split, replicas: int) -> None:
+        """Attach it; on a pool whose replica count changed meanwhile, with as many as the others."""
+        if not deployed.shared_resources:
+            await self._attach(name, deployed, requested)
+            return
+        async with self._pools.locks[deployed.shared_resources]:
+            wanted = self._resources(deployed).min_replica_count
+            try:
+                if wanted != replicas:
+                    await self._data.scale(name.full, deployed.id, wanted)
+            except ApiError:
+                await self._data.undeploy(name.full, deployed.id)
+                raise
+            await self._attach(name, deployed, requested)
 
     async def _attach(self, name: Name, deployed: aip.DeployedModel, requested: splits.Split) -> None:
         """Add a healthy model to the endpoint as it is now: others may have changed it meanwhile."""
@@ -219,9 +258,16 @@ class Deployments:
         name = registry.projects.parse(request.endpoint, "endpoints")
         endpoint = registry.endpoint(name)
         deployed = self._find(endpoint, request.deployed_model.id)
+        paths = request.update_mask.paths
+        if deployed.shared_resources and any(path.startswith("dedicated_resources") for path in paths):
+            raise invalid(
+                f"DeployedModel {deployed.id} is on the DeploymentResourcePool {deployed.shared_resources} and has no "
+                "dedicated_resources; update the DeploymentResourcePool."
+            )
         before = deployed.dedicated_resources.min_replica_count
-        masks.update(deployed, request.deployed_model, request.update_mask.paths, MUTABLE)
-        checks.replica_counts(deployed.dedicated_resources)
+        masks.update(deployed, request.deployed_model, paths, MUTABLE)
+        if not deployed.shared_resources:
+            checks.replica_counts(deployed.dedicated_resources)
         replicas = deployed.dedicated_resources.min_replica_count
 
         async def work(_: Progress) -> aip.MutateDeployedModelResponse:

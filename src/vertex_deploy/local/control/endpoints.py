@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from google.longrunning import operations_pb2
 
     from vertex_deploy.local.control.operations import Operations, Progress
+    from vertex_deploy.local.control.pools import DeploymentResourcePoolService
     from vertex_deploy.local.control.registry import Registry
     from vertex_deploy.local.seams import DataPlane
     from vertex_deploy.local.wire import Context
@@ -55,6 +56,7 @@ class EndpointService(Deployments):
         data: runs what is deployed.
         artifacts: gs:// of the managed copy of a model version's artifacts, or "".
         addresses: where the listeners are.
+        pools: machines that deployed models share.
     """
 
     def __init__(
@@ -64,8 +66,10 @@ class EndpointService(Deployments):
         data: DataPlane,
         artifacts: Callable[[aip.Model], str],
         addresses: Addresses,
+        *,
+        pools: DeploymentResourcePoolService,
     ) -> None:
-        super().__init__(registry, operations, data, artifacts)
+        super().__init__(registry, operations, data, artifacts, pools)
         self._addresses = addresses
 
     async def create_endpoint(self, request: aip.CreateEndpointRequest, context: Context) -> operations_pb2.Operation:
@@ -146,7 +150,7 @@ class EndpointService(Deployments):
         async def work(_: Progress) -> empty_pb2.Empty:
             self._refuse_in_use(registry.endpoint(name))
             registry.drop_endpoint(name.full)
-            self._data.set_split(name.full, {})
+            self._data.forget_endpoint(name.full)
             return empty_pb2.Empty()
 
         return self._operations.start(name.full, aip.DeleteOperationMetadata(), work, context)

@@ -15,6 +15,7 @@ from vertex_deploy.local.control import checks, listing, masks
 from vertex_deploy.local.control.names import MODEL_ID, Name, new_id
 from vertex_deploy.local.control.refusals import exists, invalid, missing, model_deployed, precondition
 from vertex_deploy.local.control.registry import DEFAULT_ALIAS
+from vertex_deploy.spec.pools import can_share
 
 if TYPE_CHECKING:
     from google.longrunning import operations_pb2
@@ -128,9 +129,10 @@ class ModelService:
         model.name, model.version_id, model.version_aliases = name.full, version, aliases
         model.create_time = existing[0].create_time if existing else now
         model.version_create_time = now
-        model.supported_deployment_resources_types = [
-            aip.Model.DeploymentResourcesType(aip.Model.DeploymentResourcesType.DEDICATED_RESOURCES)
-        ]
+        kinds = aip.Model.DeploymentResourcesType
+        model.supported_deployment_resources_types = [kinds(kinds.DEDICATED_RESOURCES)]
+        if can_share(model.container_spec.image_uri):
+            model.supported_deployment_resources_types.append(kinds(kinds.SHARED_RESOURCES))
         with registry.store.begin():
             for other in existing:
                 kept = [alias for alias in other.version_aliases if alias not in aliases]

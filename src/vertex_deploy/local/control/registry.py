@@ -34,9 +34,12 @@ class Registry:
         self.projects = Projects(store)
         self._endpoints = Collection(store, "endpoints", aip.Endpoint)
         self._models = Collection(store, "models", aip.Model)
+        self._pools = Collection(store, "pools", aip.DeploymentResourcePool)
         self._endpoint_names = {name for name, _, _ in store.scan("endpoints")}
         # Deployments under way: endpoint -> deployed model id -> (model, version). They block deletions and ids.
         self.starting: dict[str, dict[str, tuple[str, str]]] = {}
+        # Those of them that go onto a pool: pool -> (endpoint, deployed model id) -> image.
+        self.joining: dict[str, dict[tuple[str, str], str]] = {}
         # Deployed models that are being undeployed: they can get no traffic any more.
         self.leaving: dict[str, set[str]] = {}
 
@@ -120,6 +123,44 @@ class Registry:
     def drop_version(self, model: aip.Model) -> None:
         """Remove one version of a model."""
         self._models.delete(f"{model.name}@{model.version_id}")
+
+    # --- pools --------------------------------------------------------------------------------------------------
+
+    def pool(self, name: Name) -> aip.DeploymentResourcePool:
+        """A copy of a pool.
+
+        Raises:
+            ApiError: NOT_FOUND.
+        """
+        found = self._pools.get(name.full)
+        if found is None:
+            raise missing("DeploymentResourcePool", name.full)
+        return found
+
+    def has_pool(self, name: str) -> bool:
+        """Whether there is a pool of this name."""
+        return self._pools.get(name) is not None
+
+    def pools(self, parent: str) -> list[aip.DeploymentResourcePool]:
+        """Copies of all pools in a location."""
+        return self._pools.under(f"{parent}/deploymentResourcePools/")
+
+    def save_pool(self, pool: aip.DeploymentResourcePool) -> None:
+        """Write a pool."""
+        self._pools.put(pool.name, pool)
+
+    def drop_pool(self, name: str) -> None:
+        """Remove a pool."""
+        self._pools.delete(name)
+
+    def on_pool(self, pool: str) -> list[tuple[str, aip.DeployedModel]]:
+        """(endpoint, deployed model) of every model deployed on a pool."""
+        return [
+            (endpoint.name, deployed)
+            for endpoint in self.endpoints()
+            for deployed in endpoint.deployed_models
+            if deployed.shared_resources == pool
+        ]
 
     # --- both ---------------------------------------------------------------------------------------------------
 

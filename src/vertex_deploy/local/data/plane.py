@@ -3,8 +3,9 @@
 ``LocalDataPlane`` is what the control plane calls (``seams.DataPlane``); ``http_routes`` and ``prediction_service`` are
 what the listeners mount.
 
-Leaves out autoscaling (a deployed model has as many replicas as it is told), deployment resource pools (every deployed
-model has replicas of its own), private endpoints' own addresses, and request logging to BigQuery.
+Leaves out autoscaling (a deployed model has as many replicas as it is told), private endpoints' own addresses, and
+request logging to BigQuery. Models on a deployment resource pool have replicas of their own here: see
+``control.pools``.
 """
 
 from __future__ import annotations
