@@ -34,6 +34,7 @@ from vertex_deploy.local.alerting import (
     Book,
     NotificationChannelService,
     Notifier,
+    Outbox,
     SnoozeService,
     alert_routes,
 )
@@ -226,8 +227,9 @@ class LocalVertex:
     def _serve_alerting(self, wire: Wire, book: Book, series: SeriesStore, metrics: MetricService) -> None:
         """Serve policies, channels and snoozes, and evaluate the policies from now on."""
         settings = self._settings
-        notifier = Notifier(hosts=settings.webhook_hosts)
+        notifier = Notifier(hosts=settings.webhook_hosts, outbox=Outbox(book.store))
         self._stack.push_async_callback(notifier.close)
+        notifier.restore(book.channels.get)
         minute = round(min(60.0, settings.sample_period) * 10**9)
         engine = AlertEngine(
             book, series, notifier, metric=metrics.metric, period=settings.sample_period, minute=minute

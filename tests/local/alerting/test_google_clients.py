@@ -7,6 +7,7 @@ import base64
 import json
 import os
 import shutil
+import socket
 import sys
 import time
 from pathlib import Path
@@ -179,6 +180,34 @@ async def test_policies_channels_and_snoozes_live_through_a_restart(vertex, clie
         assert [c async for c in await fresh.channels.list_notification_channels(name=NAME)] == [channel]
 
 
+async def test_a_notification_that_waits_for_its_webhook_outlives_a_restart(vertex, clients, tmp_path, webhook):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    channel = await clients.channels.create_notification_channel(
+        name=NAME,
+        notification_channel=m.NotificationChannel(
+            type_="webhook_tokenauth", labels={"url": f"http://127.0.0.1:{port}/"}
+        ),
+    )
+    wanted = below_two()
+    wanted.notification_channels = [channel.name]
+    await clients.policies.create_alert_policy(name=NAME, alert_policy=wanted)
+
+    async def opened():
+        await clients.gauge(1)
+        return (await rest(vertex, "alerts"))[1].get("alerts")
+
+    (alert,) = await until(opened)
+    # Nobody listens there; before anybody does, the process ends. Then the channel leads to somebody who does.
+    channel.labels["url"] = webhook.url
+    await clients.channels.update_notification_channel(notification_channel=channel)
+    await vertex.stop()
+    async with LocalVertex(Settings(data=tmp_path / "data", sample_period=PERIOD)):
+        _, _, body = await asyncio.wait_for(webhook.get(), 10)
+    assert alert["name"].endswith(f"alerts/{body['incident']['incident_id']}")
+    assert body["incident"]["state"] == "open"
+
+
 async def test_errors_are_those_of_the_client(clients):
     with pytest.raises(exceptions.InvalidArgument, match="conditionPrometheusQueryLanguage"):
         await clients.policies.create_alert_policy(
@@ -210,6 +239,16 @@ async def test_alerts_refuse_what_they_cannot_answer(vertex, path, query, status
     got, body = await rest(vertex, path, **query)
     assert (got, body["error"]["code"]) == (status, status)
     assert message in body["error"]["message"]
+
+
+@pytest.mark.parametrize("verb", ["sendVerificationCode", "getVerificationCode", "verify"])
+async def test_verification_of_channels_is_refused_over_rest_as_over_grpc(vertex, verb):
+    url = f"http://127.0.0.1:{vertex.ports.rest}/v3/{NAME}/notificationChannels/1:{verb}"
+    async with aiohttp.ClientSession() as session, session.post(url, json={}) as answer:
+        assert answer.status == 501
+        error = (await answer.json())["error"]
+    assert error["status"] == "UNIMPLEMENTED"
+    assert "is not implemented by Local Vertex" in error["message"]
 
 
 async def test_rest_refuses_unknown_fields(vertex):

@@ -10,11 +10,12 @@ import pytest
 from aiohttp import web
 from google.cloud import monitoring_v3 as m
 
-from vertex_deploy.local.alerting import Notifier, SnoozeService
+from vertex_deploy.local.alerting import Notifier, Outbox, SnoozeService
 from vertex_deploy.local.alerting.notifier import MAX_WAITING, PAUSES
 from vertex_deploy.local.alerting.payload import expand
 from vertex_deploy.local.daemon import Options
 from vertex_deploy.local.seams import ApiError
+from vertex_deploy.local.state import Store
 
 from .support import REPLICAS, T0, World, absence, key, threshold
 
@@ -253,6 +254,76 @@ async def test_a_webhook_that_hangs_does_not_keep_the_server_from_stopping(monke
     notifier.notify(channel(), {})
     await notifier.close()
     assert all(task.done() for task in notifier._senders.values())
+
+
+class Dead:
+    """A webhook that never answers."""
+
+    async def send(self, delivery):
+        await asyncio.Event().wait()
+
+
+async def test_what_waited_is_sent_in_order_by_the_next_process(tmp_path, monkeypatch):
+    monkeypatch.setattr("vertex_deploy.local.alerting.notifier._GRACE", 0.01)
+    store = Store(tmp_path / "db")
+    first = Notifier(outbox=Outbox(store), send=Dead().send)
+    for n in (1, 2):
+        assert first.notify(channel(), {"n": n})
+    await asyncio.sleep(0)  # the first is on its way
+    await first.close()
+    store.close()
+
+    store, receiver = Store(tmp_path / "db"), Receiver(200, 200)
+    second = receiver.notifier(outbox=Outbox(store))
+    assert second.restore({"c": channel()}.get) == 2
+    await second.idle()
+    assert receiver.bodies == [{"n": 1}, {"n": 2}]
+    assert Outbox(store).waiting() == []
+    assert second.restore({"c": channel()}.get) == 0
+    store.close()
+
+
+async def test_what_was_sent_or_given_up_does_not_wait(tmp_path):
+    outbox = Outbox(Store(tmp_path / "db"))
+    notifier = Receiver(200, 404).notifier(outbox=outbox)
+    for n in (1, 2):
+        notifier.notify(channel(), {"n": n})
+    assert [body for _, _, body in outbox.waiting()] == [{"n": 1}, {"n": 2}]
+    await notifier.idle()
+    assert outbox.waiting() == []
+
+
+async def test_what_waited_for_a_channel_that_is_gone_or_may_not_be_called_goes(tmp_path):
+    outbox = Outbox(Store(tmp_path / "db"))
+    for name in ("gone", "c"):
+        outbox.add(name, {"n": 1})
+    notifier = Receiver().notifier(outbox=outbox)
+    assert notifier.restore({"c": channel("http://example.com/")}.get) == 0
+    assert outbox.waiting() == []
+
+
+async def test_a_password_is_not_kept_with_what_waits(tmp_path):
+    store = Store(tmp_path / "db")
+    basic = m.NotificationChannel(
+        name="c",
+        type_="webhook_basicauth",
+        labels={"url": "http://127.0.0.1:9/", "username": "u", "password": "word"},
+        enabled=True,
+    )
+    Receiver(200).notifier(outbox=Outbox(store)).notify(basic, {"n": 1})
+    ((_, data, _),) = store.scan("notifications")
+    assert b"word" not in data
+
+
+async def test_what_cannot_be_kept_is_sent_all_the_same(tmp_path, caplog):
+    store = Store(tmp_path / "db")
+    store.close()
+    receiver = Receiver(200)
+    notifier = receiver.notifier(outbox=Outbox(store))
+    assert notifier.notify(channel(), {"n": 1})
+    await notifier.idle()
+    assert receiver.bodies == [{"n": 1}]
+    assert "is not kept over a restart" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -63,10 +63,22 @@ def test_streams_are_known():
             "VerifyNotificationChannel",
             HttpRule("POST", "/v3/{name=projects/*/notificationChannels/*}:verify", "*"),
         ),
+        (
+            "NotificationChannelService",
+            "SendNotificationChannelVerificationCode",
+            HttpRule("POST", "/v3/{name=projects/*/notificationChannels/*}:sendVerificationCode", "*"),
+        ),
     ],
 )
 def test_monitorings_rules_come_from_its_discovery_document(service, name, rule):
     assert rule in table("google.cloud.monitoring_v3", service)[name].http
+
+
+@pytest.mark.parametrize(
+    "service", ["MetricService", "AlertPolicyService", "NotificationChannelService", "SnoozeService"]
+)
+def test_no_rpc_of_monitoring_is_without_a_path(service):
+    assert [name for name, rpc in table("google.cloud.monitoring_v3", service).items() if not rpc.http] == []
 
 
 def test_raw_and_proto_plus_messages_round_trip():

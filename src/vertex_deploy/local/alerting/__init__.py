@@ -14,7 +14,7 @@ from vertex_deploy.local.alerting.alerts import alert_routes
 from vertex_deploy.local.alerting.book import Book
 from vertex_deploy.local.alerting.channels import NotificationChannelService
 from vertex_deploy.local.alerting.engine import AlertEngine
-from vertex_deploy.local.alerting.notifier import Notifier
+from vertex_deploy.local.alerting.notifier import Notifier, Outbox
 from vertex_deploy.local.alerting.policies import AlertPolicyService
 from vertex_deploy.local.alerting.snoozes import SnoozeService
 
@@ -24,6 +24,7 @@ __all__ = [
     "Book",
     "NotificationChannelService",
     "Notifier",
+    "Outbox",
     "SnoozeService",
     "alert_routes",
 ]

@@ -237,11 +237,17 @@ def _discovered(node: Mapping[str, Any], resource: str = "") -> Iterator[tuple[s
 
 
 def _candidates(resource: str, verb: str) -> set[str]:
-    """What an RPC behind ``resource.verb`` may be called: timeSeries.createService -> CreateServiceTimeSeries."""
+    """What an RPC behind ``resource.verb`` may be called.
+
+    timeSeries.createService is CreateServiceTimeSeries, notificationChannels.sendVerificationCode is
+    SendNotificationChannelVerificationCode: the noun goes last, or after the verb's first word.
+    """
     verb = {"patch": "update"}.get(verb, verb)
     plural = resource[:1].upper() + resource[1:]
     stems = {plural, re.sub(r"ies$", "y", plural), re.sub(r"s$", "", plural)}
-    return {verb[:1].upper() + verb[1:] + stem for stem in stems}
+    first = re.match("[a-z]*", verb)[0]  # type: ignore[index] # matches anything
+    rest = verb[len(first) :]
+    return {name for stem in stems for name in (f"{first.title()}{rest}{stem}", f"{first.title()}{stem}{rest}")}
 
 
 @cache
