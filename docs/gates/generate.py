@@ -228,7 +228,18 @@ def custom() -> str:
             "better": "higher",
             "better_than_stable": "5%",
             "range": [1, 5],
-            "query": {"prometheus": "avg(rating)"},
+            "query": {"cloud_monitoring": 'metric.type="custom.googleapis.com/rating"'},
+        }
+    )
+    cost_text, _ = spec(
+        {
+            "metric": "cost_per_request",
+            "worse_than_stable": "20%",
+            "range": [0, 0.02],
+            "query": {
+                "prometheus": 'sum(rate(cost_total{v="{deployed_model_id}"}[{interval}])) '
+                '/ sum(rate(requests_total{v="{deployed_model_id}"}[{interval}]))'
+            },
         }
     )
     wave = (0.03, -0.02, 0.01, -0.04, 0.02)
@@ -245,6 +256,10 @@ def custom() -> str:
     return f"""{NOTE}# Custom metrics
 
 {text}
+
+The same from Prometheus, which `monitoring.prometheus` gives the address of:
+
+{cost_text}
 
 Anything that Cloud Monitoring or Prometheus can give as one number a minute and version: cost a request, a rating,
 tokens a second. The gate bets on the mean, between the two ends of `range`; the tighter the range, the sooner it knows.

@@ -19,7 +19,7 @@ from pulumi_gcp import monitoring
 from infra.components.base import Component, labels_of
 from infra.components.objectives import Burn, Objective, burns, objectives
 from vertex_deploy.spec import names
-from vertex_deploy.spec.alerts import expressible
+from vertex_deploy.spec.alerts import evaluates_promql, expressible
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -85,7 +85,9 @@ class AlertsArgs:
             labels=labels_of(spec),
             policies=tuple(
                 Policy(label=gate.label, severity="CRITICAL" if gate.critical else "WARNING", conditions=found)
-                for gate, found in expressible(gates, endpoint_id=endpoint_id, private=private)
+                for gate, found in expressible(
+                    gates, endpoint_id=endpoint_id, private=private, promql=evaluates_promql(spec.monitoring)
+                )
             ),
             objectives=tuple(objectives(gates, endpoint_id=endpoint_id, private=private)) if slo else (),
             days=slo.days if slo else 28,

@@ -11,8 +11,8 @@ from vertex_deploy.errors import CloudError
 from vertex_deploy.gcp import Caller
 from vertex_deploy.metrics.cloud_monitoring import (
     CloudMonitoringSource,
+    SeriesReader,
     distribution,
-    gauge_filter,
     is_rejection,
     is_server_error,
     metric_name,
@@ -65,7 +65,7 @@ def test_int64_and_double_values_count_alike() -> None:
         }
     )
     source = CloudMonitoringSource(
-        endpoint="projects/p/locations/l/endpoints/7", project="p", private=False, client=client
+        endpoint="projects/p/locations/l/endpoints/7", private=False, reader=SeriesReader("p", client=client)
     )
     (found,) = source.read(stable="1", canary="2", since=NOW - timedelta(minutes=5), until=NOW)
     assert found.stable is not None
@@ -79,7 +79,7 @@ def test_int64_and_double_values_count_alike() -> None:
 def test_only_total_latency_of_the_two_versions_of_this_endpoint_is_asked() -> None:
     client = Client({})
     source = CloudMonitoringSource(
-        endpoint="projects/p/locations/l/endpoints/7", project="p", private=False, client=client
+        endpoint="projects/p/locations/l/endpoints/7", private=False, reader=SeriesReader("p", client=client)
     )
     assert source.read(stable="1", canary="2", since=NOW - timedelta(minutes=5), until=NOW) == []
     asked = client.requests[1]["filter"]
@@ -105,42 +105,8 @@ def test_a_refusal_becomes_one_line_with_call_code_and_fix() -> None:
         def list_time_series(self, **_: Any) -> None:
             raise exceptions.PermissionDenied("no")
 
-    source = CloudMonitoringSource(
-        endpoint="e/7", project="p", private=False, client=Refusing(), caller=Caller(sleep=lambda _s: None)
-    )
+    reader = SeriesReader("p", client=Refusing(), caller=Caller(sleep=lambda _s: None))
+    source = CloudMonitoringSource(endpoint="e/7", private=False, reader=reader)
     with pytest.raises(CloudError, match=r"ListTimeSeries .* PERMISSION_DENIED: no; grant") as caught:
         source.read(stable="1", canary="2", since=NOW, until=NOW)
     assert "\n" not in str(caught.value)
-
-
-def test_a_custom_metric_is_read_for_each_version_and_averaged() -> None:
-    class Rated(Client):
-        def list_time_series(self, *, request: Any, retry: Any, timeout: float) -> list[Any]:
-            if "rating" not in request["filter"]:
-                return super().list_time_series(request=request, retry=retry, timeout=timeout)
-            canary = 'model="2"' in request["filter"]
-            return [series({}, double_value=4.0), series({}, double_value=5.0)] if canary else []
-
-    client = Rated(
-        {
-            "response_count": [counted("1", "2xx", int64_value=9), counted("2", "2xx", int64_value=9)],
-            "prediction_latencies": [latencies("1", [0, 9]), latencies("2", [0, 9])],
-        }
-    )
-    source = CloudMonitoringSource(
-        endpoint="projects/p/locations/l/endpoints/7",
-        project="p",
-        private=False,
-        client=client,
-        gauges={"rating": 'metric.type="custom.googleapis.com/rating" AND metric.labels.model="{deployed_model_id}"'},
-    )
-    since = NOW - timedelta(minutes=5)
-    assert source.read(stable="1", canary="2", since=since, until=NOW) == []
-    (found,) = source.read(stable="1", canary="2", since=since, until=NOW + timedelta(seconds=200))
-    assert found.stable is not None
-    assert found.canary is not None
-    assert (found.stable.gauges, found.canary.gauges) == ({}, {"rating": 4.5})
-
-
-def test_a_query_without_a_placeholder_is_narrowed_by_label() -> None:
-    assert gauge_filter('metric.type="m"', "2") == '(metric.type="m") AND metric.labels.deployed_model_id="2"'

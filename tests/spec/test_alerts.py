@@ -7,7 +7,8 @@ from google.protobuf import json_format
 from vertex_deploy.local.monitoring import filters
 from vertex_deploy.metrics import cloud_monitoring
 from vertex_deploy.spec import Gate
-from vertex_deploy.spec.alerts import conditions, expressible, metric_type
+from vertex_deploy.spec.alerts import conditions, evaluates_promql, expressible, metric_type
+from vertex_deploy.spec.models import Monitoring
 
 ENDPOINT = "123456789"
 
@@ -84,6 +85,38 @@ def test_the_mean_of_what_the_server_writes_is_taken_from_distributions_of_each_
             "groupByFields": ["metric.label.deployed_model_id"],
         }
     ]
+
+
+def test_of_what_users_write_the_query_says_that_it_is_of_distributions():
+    query = {"cloud_monitoring": 'metric.type="custom.googleapis.com/mine"', "values": "distribution"}
+    (aggregation,) = one(gate(**CUSTOM, query=query, max=4))["conditionThreshold"]["aggregations"]
+    assert (aggregation["perSeriesAligner"], aggregation["crossSeriesReducer"]) == ("ALIGN_SUM", "REDUCE_MEAN")
+    (plain,) = one(gate(**CUSTOM, query={**query, "values": "number"}, max=4))["conditionThreshold"]["aggregations"]
+    assert plain == {"alignmentPeriod": "300s", "perSeriesAligner": "ALIGN_MEAN"}
+
+
+def test_a_prometheus_that_cloud_monitoring_cannot_ask_makes_no_alert_policy():
+    found = gate(**CUSTOM, query={"prometheus": "x"}, max=4.0)
+    latency = gate(metric="latency_p99.5", max="2s")
+    where = {"endpoint_id": ENDPOINT, "private": False, "promql": False}
+    assert [g for g, _ in expressible([found, latency], **where)] == [latency]
+
+
+@pytest.mark.parametrize(
+    ("monitoring", "asked"),
+    [
+        ({}, True),
+        ({"prometheus": {"url": "https://prometheus.example.com"}}, False),
+        ({"prometheus": {"url": "https://monitoring.googleapis.com/v1/projects/p/location/global/prometheus"}}, True),
+    ],
+)
+def test_cloud_monitoring_asks_managed_prometheus_alone(monitoring, asked):
+    assert evaluates_promql(Monitoring.model_validate(monitoring)) is asked
+
+
+def test_the_interval_of_an_expression_is_an_alerts_window():
+    found = one(gate(**CUSTOM, query={"prometheus": "rate(x[{interval}])"}, max=4.0))
+    assert found["conditionPrometheusQueryLanguage"]["query"] == "(rate(x[300s])) > 4"
 
 
 def test_a_promql_expression_keeps_its_precedence():

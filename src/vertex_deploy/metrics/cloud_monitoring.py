@@ -4,8 +4,7 @@ Reads raw points with ListTimeSeries, without server-side alignment: an aligner 
 only late. Metric names are those of the ``aiplatform.googleapis.com/Endpoint`` resource; endpoints that are reached
 privately write ``private/*`` names instead.
 
-Custom metrics (gates with a ``cloud_monitoring`` query) are read once for each version, and are means of what was
-written in the interval. Left out: writing metrics and alert policies.
+Left out: custom metrics (``cloud_gauges``), writing metrics, and alert policies.
 """
 
 from __future__ import annotations
@@ -14,23 +13,15 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from vertex_deploy import gcp
-from vertex_deploy.metrics.points import (
-    CountPoint,
-    GaugePoint,
-    LatencyPoint,
-    explicit_bounds,
-    histogram,
-    intervals,
-    with_gauges,
-)
+from vertex_deploy.metrics.points import CountPoint, LatencyPoint, explicit_bounds, histogram, intervals
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from datetime import datetime
 
+    from vertex_deploy.errors import CloudError
     from vertex_deploy.metrics.types import Histogram, Interval
 
-PLACEHOLDER = "{deployed_model_id}"
 PREFIX = "aiplatform.googleapis.com/prediction/online/"
 RESOURCE = "aiplatform.googleapis.com/Endpoint"
 
@@ -39,34 +30,63 @@ RESOURCE = "aiplatform.googleapis.com/Endpoint"
 LAG = {False: 180.0, True: 420.0}
 
 
+class SeriesReader:
+    """Lists raw series of one project.
+
+    Args:
+        project: project id that is asked.
+        caller: makes the calls, with retries; tests pass their own.
+        client: a ``MetricServiceClient``; made on first use where absent.
+    """
+
+    def __init__(self, project: str, *, caller: gcp.Caller | None = None, client: Any = None) -> None:
+        self._project = project
+        self._call = caller or gcp.Caller()
+        self._client = client
+
+    def listed(self, text: str, of: str, since: datetime, until: datetime) -> list[Any]:
+        """The ``TimeSeries`` of a filter with points in ``(since, until]``.
+
+        Args:
+            text: filter.
+            of: completes "ListTimeSeries" in messages.
+            since: start, exclusive.
+            until: end, inclusive.
+
+        Raises:
+            CloudError: refused, or not answered.
+        """
+        from google.cloud import monitoring_v3  # noqa: PLC0415 - heavy: only when a call is made
+
+        if self._client is None:
+            self._client = gcp.metric_client()
+        request = {
+            "name": f"projects/{self._project}",
+            "filter": text,
+            # The API takes (start, end] by the points' ends; a point may begin before `since`.
+            "interval": {"start_time": since - timedelta(milliseconds=1), "end_time": until},
+            "view": monitoring_v3.ListTimeSeriesRequest.TimeSeriesView.FULL,
+        }
+        what = f"ListTimeSeries {of}"
+        pager = self._call(self._client.list_time_series, request, what=what)
+        return list(self._call(lambda **_: list(pager), None, what=what))
+
+
 class CloudMonitoringSource:
     """A ``MetricSource`` over ``monitoring_v3.MetricServiceClient``.
 
     Args:
         endpoint: projects/P/locations/L/endpoints/E.
-        project: project id that is asked.
         private: the endpoint is reached through Private Service Connect or VPC peering.
-        caller: makes the calls, with retries; tests pass their own.
-        client: a ``MetricServiceClient``; made on first use where absent.
-        gauges: custom metrics, name -> filter; ``{deployed_model_id}`` in it is replaced, or the label is added.
+        reader: lists series.
     """
 
-    def __init__(
-        self,
-        *,
-        endpoint: str,
-        project: str,
-        private: bool,
-        caller: gcp.Caller | None = None,
-        client: Any = None,
-        gauges: Mapping[str, str] | None = None,
-    ) -> None:
+    problem: CloudError | None = None
+
+    def __init__(self, *, endpoint: str, private: bool, reader: SeriesReader) -> None:
         self._endpoint_id = endpoint.rpartition("/")[2]
-        self._project = project
         self._private = private
-        self._call = caller or gcp.Caller()
-        self._client = client
-        self._gauges = dict(gauges or {})
+        self._reader = reader
 
     @property
     def lag(self) -> float:
@@ -91,7 +111,7 @@ class CloudMonitoringSource:
                 shape = distribution(point.value.distribution_value)
                 if shape is not None:
                     latencies.append(LatencyPoint(**_where(series, point), histogram=shape))
-        found = intervals(
+        return intervals(
             counts,
             latencies,
             stable=stable,
@@ -100,51 +120,13 @@ class CloudMonitoringSource:
             until=until.timestamp(),
             settle=self.lag,
         )
-        if not self._gauges:
-            return found
-        return with_gauges(
-            found,
-            self._gauge_points(ids, since, until),
-            names=tuple(self._gauges),
-            ids=(stable, canary),
-            until=until.timestamp(),
-            settle=self.lag,
-        )
-
-    def _gauge_points(self, ids: Sequence[str], since: datetime, until: datetime) -> list[GaugePoint]:
-        points: list[GaugePoint] = []
-        for name, query in self._gauges.items():
-            for deployed_id in ids:
-                for series in self._listed(gauge_filter(query, deployed_id), f"of {name}", since, until):
-                    for point in series.points:
-                        value = mean(point.value)
-                        if value is not None:
-                            end = point.interval.end_time.timestamp()
-                            points.append(GaugePoint(deployed_id=deployed_id, name=name, end=end, value=value))
-        return points
 
     def _series(
         self, metric: str, ids: Sequence[str], since: datetime, until: datetime, *, extra: str = ""
     ) -> list[Any]:
         name = metric_name(metric, private=self._private)
         text = series_filter(name, self._endpoint_id, ids) + ("" if self._private else extra)
-        return self._listed(text, f"{name} of endpoint {self._endpoint_id}", since, until)
-
-    def _listed(self, text: str, of: str, since: datetime, until: datetime) -> list[Any]:
-        from google.cloud import monitoring_v3  # noqa: PLC0415 - heavy: only when a call is made
-
-        if self._client is None:
-            self._client = gcp.metric_client()
-        request = {
-            "name": f"projects/{self._project}",
-            "filter": text,
-            # The API takes (start, end] by the points' ends; a point may begin before `since`.
-            "interval": {"start_time": since - timedelta(milliseconds=1), "end_time": until},
-            "view": monitoring_v3.ListTimeSeriesRequest.TimeSeriesView.FULL,
-        }
-        what = f"ListTimeSeries {of}"
-        pager = self._call(self._client.list_time_series, request, what=what)
-        return list(self._call(lambda **_: list(pager), None, what=what))
+        return self._reader.listed(text, f"{name} of endpoint {self._endpoint_id}", since, until)
 
 
 # Of the three latencies (overhead, model, total), what the client waits for.
@@ -163,21 +145,6 @@ def series_filter(metric: str, endpoint_id: str, deployed_ids: Sequence[str]) ->
         f'metric.type="{metric}" AND resource.type="{RESOURCE}" AND resource.labels.endpoint_id="{endpoint_id}" '
         f"AND metric.labels.deployed_model_id=one_of({ids})"
     )
-
-
-def gauge_filter(query: str, deployed_id: str) -> str:
-    """The filter of a custom metric for one version."""
-    if PLACEHOLDER in query:
-        return query.replace(PLACEHOLDER, deployed_id)
-    return f'({query}) AND metric.labels.deployed_model_id="{deployed_id}"'
-
-
-def mean(value: Any) -> float | None:
-    """A number as it is, the mean of a distribution that holds anything."""
-    plain = number(value)
-    if plain is not None or not value.distribution_value.count:
-        return plain
-    return float(value.distribution_value.mean)
 
 
 def is_server_error(response_code: str) -> bool:

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from datetime import datetime
 
+    from vertex_deploy.errors import CloudError
     from vertex_deploy.metrics.types import Interval
 
 
@@ -21,12 +22,14 @@ class MemorySource:
         produce: called with (stable, canary, since, until) instead of reading ``history``.
         failure: raised by the next reads, while set.
         lag: seconds after which nothing more is expected for a period.
+        problem: why a custom metric is missing from what is read.
     """
 
     history: list[Interval] = field(default_factory=list)
     produce: Callable[[str, str, datetime, datetime], Sequence[Interval]] | None = None
     failure: Exception | None = None
     lag: float = 0.0
+    problem: CloudError | None = None
     reads: int = 0
 
     def read(self, *, stable: str, canary: str, since: datetime, until: datetime) -> Sequence[Interval]:

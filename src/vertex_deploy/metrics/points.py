@@ -10,10 +10,10 @@ here; it is read off the points' own timestamps. What is late or missing stays m
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from math import inf
-from statistics import fmean, median
+from statistics import median
 from typing import TYPE_CHECKING
 
 from vertex_deploy.metrics.types import Histogram, Interval, VersionSample
@@ -42,16 +42,6 @@ class LatencyPoint:
     start: float
     end: float
     histogram: Histogram
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GaugePoint:
-    """A value of a custom metric of one version; ``end`` in seconds since the epoch."""
-
-    deployed_id: str
-    name: str
-    end: float
-    value: float
 
 
 @dataclass(slots=True)
@@ -132,49 +122,6 @@ def intervals(
             )
         )
     return found
-
-
-def with_gauges(
-    found: Sequence[Interval],
-    points: Sequence[GaugePoint],
-    *,
-    names: Sequence[str],
-    ids: tuple[str, str],
-    until: float,
-    settle: float,
-) -> list[Interval]:
-    """The intervals with the means of custom metrics, as far as they were written.
-
-    Args:
-        found: from ``intervals``.
-        points: in any order.
-        names: of the metrics.
-        ids: deployed model ids of stable and canary.
-        until: now, seconds since the epoch.
-        settle: seconds after which nothing more is expected; a younger interval that lacks a mean ends the list.
-    """
-    out: list[Interval] = []
-    for interval in found:
-        end = interval.end.timestamp()
-        samples: list[VersionSample | None] = []
-        lacking = False
-        for sample, deployed_id in zip((interval.stable, interval.canary), ids, strict=True):
-            values = {
-                name: [p.value for p in points if (p.deployed_id, p.name) == (deployed_id, name) and _in(p, interval)]
-                for name in names
-            }
-            means = {name: fmean(held) for name, held in values.items() if held}
-            lacking = lacking or (sample is not None and sample.requests > 0 and len(means) < len(names))
-            samples.append(sample and replace(sample, gauges=means))
-        if lacking and until - end < settle:
-            break
-        out.append(replace(interval, stable=samples[0], canary=samples[1]))
-    return out
-
-
-def _in(point: GaugePoint, interval: Interval) -> bool:
-    end = interval.end.timestamp()
-    return end - interval.seconds < point.end <= end
 
 
 def _newest(counts: Sequence[CountPoint], latencies: Sequence[LatencyPoint], deployed_id: str) -> float:

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
+    from vertex_deploy.errors import CloudError
+
 
 @dataclass(frozen=True, slots=True)
 class Histogram:
@@ -67,11 +69,16 @@ class Interval:
 
 
 class MetricSource(Protocol):
-    """Reads intervals; implementations: ``cloud_monitoring``, and ``memory`` for tests."""
+    """Reads intervals; implementations: ``cloud_monitoring``, ``gauges`` (joins others to it), ``memory`` for tests."""
 
     @property
     def lag(self) -> float:
         """Seconds after which nothing more is expected for a period."""
+        ...
+
+    @property
+    def problem(self) -> CloudError | None:
+        """Why a custom metric is missing from what the last read gave; None where everything could be read."""
         ...
 
     def read(self, *, stable: str, canary: str, since: datetime, until: datetime) -> Sequence[Interval]:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from vertex_deploy.errors import CloudError
 from vertex_deploy.rollout.faults import may_pass
 from vertex_deploy.spec import names
-from vertex_deploy.spec.alerts import expressible
+from vertex_deploy.spec.alerts import evaluates_promql, expressible
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -112,7 +112,13 @@ def policies_for(spec: Spec, rollout_id: str, endpoint: str, canary: str) -> tup
         return ()
     private = spec.target.endpoint.access in {"psc", "psa"}
     gates = [gate for gate in spec.rollout.gates if gate.critical]
-    found = expressible(gates, endpoint_id=endpoint.rpartition("/")[2], private=private, deployed_model_id=canary)
+    found = expressible(
+        gates,
+        endpoint_id=endpoint.rpartition("/")[2],
+        private=private,
+        deployed_model_id=canary,
+        promql=evaluates_promql(spec.monitoring),
+    )
     return tuple(
         {
             "displayName": f"{spec.name} {rollout_id}: {gate.label}",

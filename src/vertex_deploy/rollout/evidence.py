@@ -1,7 +1,9 @@
 """What a controller knows of the two versions: it reads metrics, lets the judge see them, and loses none in a restart.
 
-A judge is rebuilt from the history, so a new controller decides as the old one would have. Metrics that cannot be read
-are no evidence. Left out: what follows from a verdict (``decide``), and committing it (``controller``).
+A judge is rebuilt from the history, so a new controller decides as the old one would have. Somebody who goes on from a
+pause that a failing gate led to overrules that judge: another one starts there, with nothing seen and an alpha of its
+own. Metrics that cannot be read are no evidence. Left out: what follows from a verdict (``decide``), and committing it
+(``controller``).
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from vertex_deploy.errors import CloudError
 from vertex_deploy.metrics import codec
 from vertex_deploy.rollout.judge.judge import Judge
+from vertex_deploy.rollout.judge.verdict import Outcome
 from vertex_deploy.rollout.machine import Phase
 
 if TYPE_CHECKING:
@@ -34,7 +37,7 @@ class Reading:
     Args:
         intervals: what is new, oldest first.
         verdict: the judge's word, as JSON.
-        problem: why the metrics could not be read, or "".
+        problem: why metrics, or custom metrics alone, could not be read, or "".
     """
 
     intervals: tuple[Interval, ...]
@@ -69,6 +72,9 @@ class Evidence:
 
     def moved(self, record: Record, at: float) -> None:
         """A phase was entered: what was measured before belongs to another split."""
+        if record.phase is Phase.PAUSED:
+            # Whether the judge goes on from here is for the history to say.
+            self._judge = None
         if self._judge is not None:
             self._tell(self._judge, record.phase, record.step, record.split.get(record.canary, 0), at)
 
@@ -82,9 +88,10 @@ class Evidence:
         judge = self._judge = self._judge or self.rebuilt(record.canary)
         until = _moment(now)
         problem = ""
+        source = self.source(record.endpoint or "")
         try:
             intervals = tuple(
-                self.source(record.endpoint or "").read(
+                source.read(
                     # While stable is only kept warm it has no traffic, and nothing is expected of it.
                     stable="" if record.phase is Phase.KEEPING_STABLE else record.stable or "",
                     canary=record.canary,
@@ -94,6 +101,8 @@ class Evidence:
             )
         except CloudError as error:
             intervals, problem = (), str(error)
+        else:
+            problem = str(source.problem or "")
         for interval in intervals:
             judge.update(interval)
         return Reading(intervals=intervals, verdict=judge.look(until).to_json(), problem=problem)
@@ -102,11 +111,29 @@ class Evidence:
         """Whether stable has any metrics of the last hour.
 
         Raises:
-            CloudError: the metrics cannot be read at all.
+            CloudError: the metrics, or custom metrics, cannot be read at all.
         """
-        since = _moment(now - PREFLIGHT_WINDOW)
-        found = self.source(endpoint).read(stable=stable, canary="", since=since, until=_moment(now))
-        return any(interval.stable is not None and interval.stable.requests for interval in found)
+        return any(
+            interval.stable is not None and interval.stable.requests for interval in self._hour(endpoint, stable, now)
+        )
+
+    def lacking(self, endpoint: str, stable: str, now: float) -> tuple[str, ...]:
+        """The custom metrics of gates that were not measured for stable in the last hour.
+
+        Raises:
+            CloudError: see ``measured_lately``.
+        """
+        samples = [interval.stable for interval in self._hour(endpoint, stable, now)]
+        seen = {name for sample in samples if sample is not None for name in sample.gauges}
+        names = dict.fromkeys(gate.metric for gate in self._gates if gate.custom and not gate.dry_run)
+        return tuple(name for name in names if name not in seen)
+
+    def _hour(self, endpoint: str, stable: str, now: float) -> Sequence[Interval]:
+        since, source = _moment(now - PREFLIGHT_WINDOW), self.source(endpoint)
+        found = source.read(stable=stable, canary="", since=since, until=_moment(now))
+        if source.problem is not None:
+            raise source.problem
+        return found
 
     def source(self, endpoint: str) -> MetricSource:
         """The metric source, made at the first call."""
@@ -118,8 +145,13 @@ class Evidence:
         """A judge that has seen what the history holds."""
         judge = Judge(self._gates)
         weight = 0
+        failed = False
         for entry in self._log():
             if entry.kind == "transition":
+                if Phase(entry.data["to"]) is Phase.PAUSED:
+                    failed = judge.look(_moment(entry.at)).outcome is Outcome.FAIL
+                elif failed:
+                    judge, failed = Judge(self._gates), False
                 weight = entry.data.get("split", {}).get(canary, weight)
                 self._tell(judge, Phase(entry.data["to"]), entry.data["step"], weight, entry.at)
             for interval in entry.data.get("intervals", ()):

@@ -4,34 +4,36 @@ Pure: the result is an ``AlertPolicy.Condition`` as the REST API writes it, whic
 rollout (policies for its own time, narrowed to one deployed model) turn into their client's types.
 
 What an alert policy cannot say is left out, and ``conditions`` is empty: a comparison with stable, a gate without an
-absolute limit, and, for a policy that stays, a query that names one deployed model. ``min_requests`` is left out on
-purpose: it counts the requests of a rollout's step, and a policy that waited for as many in a few minutes might never
-fire. Metric names and labels: resource type aiplatform.googleapis.com/Endpoint in Google's list of metrics.
+absolute limit, for a policy that stays a query that names one deployed model, and (``promql=False``) an expression over
+a Prometheus that Cloud Monitoring cannot ask. ``min_requests`` is left out on purpose: it counts the requests of a
+rollout's step, and a policy that waited for as many in a few minutes might never fire. Metric names and labels:
+resource type aiplatform.googleapis.com/Endpoint in Google's list of metrics.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from vertex_deploy.spec import promql as expressions
 from vertex_deploy.spec.units import format_duration, format_share
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from vertex_deploy.spec.gates import Gate
+    from vertex_deploy.spec.gates import Gate, Query
+    from vertex_deploy.spec.models import Monitoring
 
 PREFIX = "aiplatform.googleapis.com/prediction/online/"
 RESOURCE = "aiplatform.googleapis.com/Endpoint"
 WINDOW = 300
 """Seconds that are looked at together: five of the cloud's sampling periods."""
-PLACEHOLDER = "{deployed_model_id}"
 _REDUCERS = {0.5: "REDUCE_PERCENTILE_50", 0.95: "REDUCE_PERCENTILE_95", 0.99: "REDUCE_PERCENTILE_99"}
 """Percentiles that a threshold condition can take across series; the others need PromQL."""
 _VERSION = "metric.label.deployed_model_id"
 DISTRIBUTIONS = tuple(
     f"custom.googleapis.com/{name}" for name in ("vision_encoding_ms", "language_generation_ms", "total_inference_ms")
 )
-"""What the project's model server writes (docs/guides/serving.md): ALIGN_MEAN takes numbers only, no distributions."""
+"""What the project's model server writes (docs/guides/serving.md); of others the query says what they are."""
 
 
 def endpoint_filter(
@@ -79,7 +81,13 @@ def total_latency(*, private: bool) -> str:
 
 
 def conditions(
-    gate: Gate, *, endpoint_id: str, private: bool, deployed_model_id: str | None = None, window: int = WINDOW
+    gate: Gate,
+    *,
+    endpoint_id: str,
+    private: bool,
+    deployed_model_id: str | None = None,
+    window: int = WINDOW,
+    promql: bool = True,
 ) -> tuple[dict[str, Any], ...]:
     """The alert conditions of a gate, to be combined by OR: one is true while an absolute limit is broken.
 
@@ -89,6 +97,7 @@ def conditions(
         private: the endpoint's metrics are ``private/*`` (psc, psa).
         deployed_model_id: one version, for a rollout's own policy; each version by itself where None.
         window: seconds that are looked at together, a multiple of 60.
+        promql: Cloud Monitoring can evaluate the spec's Prometheus queries (see ``evaluates_promql``).
 
     Returns:
         ``AlertPolicy.Condition`` in the REST API's JSON; none if an alert policy cannot say the gate.
@@ -96,7 +105,8 @@ def conditions(
     if gate.dry_run:
         return ()
     if gate.custom:
-        return tuple(_custom(gate, deployed_model_id, window))
+        elsewhere = gate.query is not None and gate.query.prometheus is not None and not promql
+        return () if elsewhere else tuple(_custom(gate, deployed_model_id, window))
     if gate.max is None:
         return ()
     where: dict[str, Any] = {"private": private, "deployed_model_id": deployed_model_id}
@@ -105,14 +115,29 @@ def conditions(
     return (_latency(gate, gate.max, endpoint_id, where, window),)
 
 
+def evaluates_promql(monitoring: Monitoring) -> bool:
+    """Whether the spec's Prometheus queries mean the same in a Cloud Monitoring alert policy.
+
+    Its PromQL conditions ask Managed Service for Prometheus; another Prometheus has its own alerting rules.
+    """
+    return monitoring.prometheus is None or monitoring.prometheus.managed
+
+
 def expressible(
-    gates: Iterable[Gate], *, endpoint_id: str, private: bool, deployed_model_id: str | None = None
+    gates: Iterable[Gate],
+    *,
+    endpoint_id: str,
+    private: bool,
+    deployed_model_id: str | None = None,
+    promql: bool = True,
 ) -> Iterator[tuple[Gate, tuple[dict[str, Any], ...]]]:
     """Each gate that an alert policy can say, with its conditions; the same limit written twice is given once."""
     seen: set[tuple[Any, ...]] = set()
     for gate in gates:
         identity = (gate.metric, gate.max, gate.min, gate.query)
-        found = conditions(gate, endpoint_id=endpoint_id, private=private, deployed_model_id=deployed_model_id)
+        found = conditions(
+            gate, endpoint_id=endpoint_id, private=private, deployed_model_id=deployed_model_id, promql=promql
+        )
         if found and identity not in seen:
             seen.add(identity)
             yield gate, found
@@ -172,9 +197,12 @@ def _latency_promql(
 def _custom(gate: Gate, deployed_model_id: str | None, window: int) -> Iterator[dict[str, Any]]:
     query = gate.query
     text = (query.cloud_monitoring or query.prometheus or "") if query else ""
-    if PLACEHOLDER in text and deployed_model_id is None:
+    if expressions.by_version(text) and deployed_model_id is None:
         return
-    text = text.replace(PLACEHOLDER, deployed_model_id or "")
+    if query is not None and query.prometheus:
+        text = expressions.fill(text, deployed_model_id=deployed_model_id or "", seconds=window)
+    else:
+        text = text.replace(expressions.VERSION, deployed_model_id or "")
     sides = ((gate.max, "above", ">", "COMPARISON_GT"), (gate.min, "below", "<", "COMPARISON_LT"))
     for limit, word, sign, comparison in sides:
         if limit is None:
@@ -184,7 +212,8 @@ def _custom(gate: Gate, deployed_model_id: str | None, window: int) -> Iterator[
             yield _promql(name, f"({text}) {sign} {limit:g}")
             continue
         aggregation = {"alignmentPeriod": f"{window}s", "perSeriesAligner": "ALIGN_MEAN"}
-        if any(f'"{metric}"' in text for metric in DISTRIBUTIONS):
+        if _of_distributions(query, text):
+            # ALIGN_MEAN is for numeric values alone (Aggregation.Aligner in the reference of Cloud Monitoring's API).
             aggregation = _aggregation(window, "ALIGN_SUM", "REDUCE_MEAN")
         threshold = {
             "filter": text,
@@ -195,6 +224,12 @@ def _custom(gate: Gate, deployed_model_id: str | None, window: int) -> Iterator[
             "trigger": {"count": 1},
         }
         yield {"displayName": name, "conditionThreshold": threshold}
+
+
+def _of_distributions(query: Query | None, text: str) -> bool:
+    if query is not None and query.values == "distribution":
+        return True
+    return any(f'"{metric}"' in text for metric in DISTRIBUTIONS)
 
 
 def _promql(name: str, query: str) -> dict[str, Any]:

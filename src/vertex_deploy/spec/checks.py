@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from vertex_deploy.spec import infra_checks, machines
+from vertex_deploy.spec import gate_checks, infra_checks, machines
 from vertex_deploy.spec.problems import Finding
 from vertex_deploy.spec.units import format_duration
 
@@ -345,6 +345,7 @@ CHECKS: tuple[Check, ...] = (
     Check(("target", "rollout"), split),
     Check(("name", "gcp", "target"), static_split),
     Check(("monitoring",), alerts),
+    Check(("rollout", "monitoring"), gate_checks.queries),
     *(Check(needs, run) for needs, run in infra_checks.CHECKS),
 )
 """Every check, in the order of the file."""

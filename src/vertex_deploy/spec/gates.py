@@ -56,23 +56,28 @@ Margin = Annotated[
 class Query(SpecModel):
     """Where a custom metric comes from: exactly one of the two.
 
-    The query is run once for each version and interval; ``{deployed_model_id}`` in it is replaced by the version's id,
-    and it must give one number: the mean over the interval.
+    The query is run once for each version; ``{deployed_model_id}`` in it is replaced by the version's id. It gives one
+    number a version and interval: the mean over that interval.
     """
 
     cloud_monitoring: str | None = None
-    """A Cloud Monitoring filter, such as metric.type="custom.googleapis.com/rating"."""
+    """A Cloud Monitoring filter, such as metric.type="custom.googleapis.com/rating". Without {deployed_model_id} the
+    term metric.labels.deployed_model_id="ID" is added. GAUGE numbers, or distributions; several series of a version are
+    taken together."""
     prometheus: str | None = None
-    """A PromQL expression, such as sum(rate(cost_total[1m])) / sum(rate(requests_total[1m])).
-
-    It makes an alert policy and is judged in recorded histories. A rollout does not read it yet: the gate stays
-    insufficient.
-    """
+    """A PromQL expression that gives one series, such as
+    sum(rate(cost_total{deployed_model_id="{deployed_model_id}"}[{interval}])). {interval} is the length of the
+    interval that is judged; windows must not be longer. Asked at monitoring.prometheus.url."""
+    values: Literal["number", "distribution"] = "number"
+    """What the points of a cloud_monitoring query are: alert policies take the mean of numbers and of distributions in
+    different ways. The metrics that the model server itself writes are known to be distributions."""
 
     @model_validator(mode="after")
     def _one(self) -> Self:
         if (self.cloud_monitoring is None) == (self.prometheus is None):
             raise ValueError("a query is either cloud_monitoring (a filter) or prometheus (an expression); write one")
+        if self.prometheus is not None and self.values != "number":
+            raise ValueError("values is for cloud_monitoring; a prometheus expression gives numbers")
         return self
 
 

@@ -2,8 +2,8 @@
 
 Every field has a description; the JSON Schema and the reference page are generated from them. Only the type of each
 value is said here: what several fields must agree on is in ``checks``, and the top-level keys ``environments`` (sparse
-overrides of all this) and ``lockstep`` (groups of them) are applied by ``loader`` before these models see anything. Secrets are left out: a container
-reads them from Secret Manager as its service account, never from this file.
+overrides of all this) and ``lockstep`` (groups of them) are applied by ``loader`` before these models see anything.
+Secrets are left out: a container reads them from Secret Manager as its service account, never from this file.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from vertex_deploy.spec.gates import Gate
 from vertex_deploy.spec.infra import Infra
 from vertex_deploy.spec.machines import Accelerator
 from vertex_deploy.spec.units import Duration, Share
-from vertex_deploy.spec.watching import Notify, RolloutAlerts
+from vertex_deploy.spec.watching import Notify, Prometheus, RolloutAlerts
 
 
 class Gcp(SpecModel):
@@ -197,8 +197,10 @@ class Rollout(SpecModel):
 
 
 class Monitoring(SpecModel):
-    """Alert policies and dashboards that stay after a rollout."""
+    """Where custom metrics are read, and alert policies and dashboards that stay after a rollout."""
 
+    prometheus: Prometheus | None = None
+    """Where gates with a prometheus query are read."""
     alerts: tuple[Gate, ...] = ()
     """Gates with an absolute threshold that are alert policies for good."""
     notification_channels: tuple[str, ...] = ()
@@ -227,6 +229,6 @@ class Spec(SpecModel):
     rollout: Rollout = Rollout()
     """How traffic moves to a new version."""
     monitoring: Monitoring = Monitoring()
-    """Alert policies and dashboards that stay."""
+    """Where custom metrics are read, and alert policies and dashboards that stay."""
     infra: Infra = Infra()
     """What `pulumi up` makes around the endpoint."""

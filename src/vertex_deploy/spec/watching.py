@@ -1,4 +1,4 @@
-"""What watches a rollout besides its gates' judge, and whom it tells: alert policies and notifications.
+"""What a rollout is watched through and whom it tells: Prometheus, alert policies and notifications.
 
 Secrets are never written here, only where they are: ``env:NAME`` (an environment variable of the controller) or a
 version in Secret Manager. Left out: what a notification says (``vertex_deploy.rollout.notify``).
@@ -16,6 +16,8 @@ from vertex_deploy.spec.base import Says, SpecModel
 
 _SECRET = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]*|projects/[^/\s]+/secrets/[^/\s]+/versions/[^/\s]+")
 _TOPIC = re.compile(r"projects/[^/\s]+/topics/[A-Za-z][A-Za-z0-9._~+%-]{2,254}")
+MANAGED_PROMETHEUS = "monitoring.googleapis.com"
+"""Host of Google Cloud Managed Service for Prometheus."""
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
@@ -83,4 +85,27 @@ class Notify(SpecModel):
             raise ValueError("each entry tells one: write webhook, slack or pubsub")
         if self.secret is not None and self.webhook is None:
             raise ValueError("secret signs the requests of a webhook; leave it out here")
+        return self
+
+
+class Prometheus(SpecModel):
+    """Where gates with a ``prometheus`` query are read: anything with Prometheus' HTTP API."""
+
+    url: Address
+    """Address below which /api/v1 lies, such as https://prometheus.example.com. Managed Service for Prometheus:
+    https://monitoring.googleapis.com/v1/projects/PROJECT/location/global/prometheus."""
+    token: Secret | None = None
+    """Bearer token: env:NAME or a version in Secret Manager. Without one, Managed Service for Prometheus is asked with
+    the application default credentials, and any other host with none."""
+
+    @property
+    def managed(self) -> bool:
+        """It is Managed Service for Prometheus, which alert policies can ask too."""
+        return urlsplit(self.url).hostname == MANAGED_PROMETHEUS
+
+    @model_validator(mode="after")
+    def _base(self) -> Self:
+        parts = urlsplit(self.url)
+        if parts.query or parts.fragment or parts.path.rstrip("/").endswith(("/api/v1", "/query", "/query_range")):
+            raise ValueError(f"{self.url!r} is more than the base; write what stands before /api/v1")
         return self
