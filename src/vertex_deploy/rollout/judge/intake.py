@@ -153,7 +153,11 @@ class Ledger:
         begin = self.step.start + timedelta(seconds=delay) if self.step.start else window_start
         if begin is None or self.newest is None or self.newest <= begin:
             return 0.0
-        cut = sum((high - begin).total_seconds() for low, high, _ in self._taken if low < begin < high)
+        # Intervals do not overlap: no more than the last ones that began before can reach past the beginning.
+        index, cut = bisect_left(self._taken, begin, key=lambda entry: entry[0]) - 1, 0.0
+        while index >= 0 and self._taken[index][1] > begin:
+            cut += (self._taken[index][1] - begin).total_seconds()
+            index -= 1
         return max(0.0, 1 - (measured + cut) / (self.newest - begin).total_seconds())
 
     def notes(self) -> tuple[str, ...]:
