@@ -12,7 +12,7 @@ from google.cloud import monitoring_v3 as m
 
 from vertex_deploy.local.monitoring import MetricRecorder, MetricService, SeriesStore
 from vertex_deploy.local.seams import Served
-from vertex_deploy.metrics.cloud_monitoring import CloudMonitoringSource
+from vertex_deploy.metrics.cloud_monitoring import CloudMonitoringSource, SeriesReader
 
 from .clock import FakeClock
 
@@ -43,9 +43,8 @@ def test_requests_errors_and_latencies_arrive(*, private: bool, period: int) -> 
                 recorder.served(Served(endpoint=ENDPOINT, deployed_model_id=model, code=code, total_ms=ms, model_ms=ms))
         clock.time += period
         recorder.flush()
-    source = CloudMonitoringSource(
-        endpoint=ENDPOINT, project="p", private=private, client=DirectClient(MetricService(store, clock))
-    )
+    reader = SeriesReader("p", client=DirectClient(MetricService(store, clock)))
+    source = CloudMonitoringSource(endpoint=ENDPOINT, private=private, reader=reader)
     intervals = source.read(
         stable="1", canary="2", since=datetime.fromtimestamp(T0, UTC), until=datetime.fromtimestamp(T0 + 600, UTC)
     )
