@@ -103,13 +103,13 @@ class Alerts(Component):
     Outputs: ``channels`` (all of them, for others to use) and ``policies`` (names by label).
     """
 
-    channels: Sequence[pulumi.Input[str]]
-    policies: Mapping[str, pulumi.Output[str]]
-
     def __init__(self, name: str, args: AlertsArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__(name, opts)
-        self.channels = [*args.channels, *(self._email(name, args, email) for email in args.emails)]
-        self.policies = {
+        self.channels: Sequence[pulumi.Input[str]] = [
+            *args.channels,
+            *(self._email(name, args, email) for email in args.emails),
+        ]
+        self.policies: Mapping[str, pulumi.Output[str]] = {
             policy.label: self._policy(
                 f"{name}-{policy.label}",
                 args,

@@ -27,6 +27,9 @@ def labels_of(spec: Spec) -> dict[str, str]:
 class Component(pulumi.ComponentResource):
     """A component whose type is its class's name.
 
+    A subclass annotates its outputs where it sets them: Pulumi evaluates a class's own annotations anew, and makes a
+    class of them, at each registration (``pulumi._types.resource_types``).
+
     Args:
         name: unique in the stack.
         opts: of the component.

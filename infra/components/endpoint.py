@@ -104,9 +104,6 @@ class Endpoint(Component):
     Outputs: ``endpoint_id`` (the number) and ``resource_name`` (projects/P/locations/L/endpoints/E).
     """
 
-    endpoint_id: pulumi.Output[str]
-    resource_name: pulumi.Output[str]
-
     def __init__(
         self,
         name: str,
@@ -133,10 +130,11 @@ class Endpoint(Component):
             predict_request_response_logging_config=self._log(name, args) if args.sampling else None,
             opts=endpoint_options(self, protect=args.protect, after=after),
         )
-        self.endpoint_id = endpoint.name
+        self.endpoint_id: pulumi.Output[str] = endpoint.name
         place = f"projects/{args.project}/locations/{args.region}/endpoints"
-        self.resource_name = endpoint.name.apply(lambda number: f"{place}/{number}")
-        self.register_outputs({"resource_name": self.resource_name})
+        self.resource_name: pulumi.Output[str] = endpoint.name.apply(lambda number: f"{place}/{number}")
+        # The number is ours, so the state need not wait for it; others take the output, which waits for the endpoint.
+        self.register_outputs({"resource_name": f"{place}/{args.endpoint_id}"})
 
     def _log(self, name: str, args: EndpointArgs) -> vertex.AiEndpointPredictRequestResponseLoggingConfigArgs:
         dataset = bigquery.Dataset(

@@ -116,14 +116,12 @@ class Gke(Component):
     Outputs: ``cluster`` (its name).
     """
 
-    cluster: pulumi.Output[str]
-
     def __init__(self, name: str, args: GkeArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__(name, opts)
         cluster = self._cluster(name, args)
         pools = [self._pool(name, args, cluster, pool) for pool in args.pools]
         self._namespace(name, args, cluster, pools)
-        self.cluster = cluster.name
+        self.cluster: pulumi.Output[str] = cluster.name
         self.register_outputs({"cluster": cluster.name})
 
     def _cluster(self, name: str, args: GkeArgs) -> container.Cluster:

@@ -136,8 +136,6 @@ class Identity(Component):
     Outputs: ``emails``, by role.
     """
 
-    emails: Mapping[str, pulumi.Output[str]]
-
     def __init__(self, name: str, args: IdentityArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__(name, opts)
         accounts = {role: self._account(name, args, role) for role in ROLES}
@@ -162,7 +160,7 @@ class Identity(Component):
                 member=accounts[role].member,
                 opts=self.child(),
             )
-        self.emails = {role: account.email for role, account in accounts.items()}
+        self.emails: Mapping[str, pulumi.Output[str]] = {role: account.email for role, account in accounts.items()}
         self.register_outputs({"emails": self.emails})
 
     def _account(self, name: str, args: IdentityArgs, role: str) -> serviceaccount.Account:

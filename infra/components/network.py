@@ -93,9 +93,6 @@ class Network(Component):
     Outputs: ``network_id`` and ``subnet_id`` (both projects/...); ``ready``: what a private endpoint waits for.
     """
 
-    network_id: pulumi.Output[str]
-    subnet_id: pulumi.Output[str]
-
     def __init__(self, name: str, args: NetworkArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__(name, opts)
         network = compute.Network(
@@ -133,7 +130,8 @@ class Network(Component):
             self.ready.append(self._connection_policy(name, args, network, subnet))
         if args.perimeter is not None:
             self._perimeter(name, args, args.perimeter)
-        self.network_id, self.subnet_id = network.id, subnet.id
+        self.network_id: pulumi.Output[str] = network.id
+        self.subnet_id: pulumi.Output[str] = subnet.id
         self.register_outputs({"network_id": network.id, "subnet_id": subnet.id})
 
     def _firewall(self, name: str, args: NetworkArgs, network: compute.Network) -> None:

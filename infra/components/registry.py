@@ -75,9 +75,6 @@ class Registry(Component):
     Outputs: ``repository`` (its id) and ``url`` (REGION-docker.pkg.dev/PROJECT/REPOSITORY).
     """
 
-    repository: pulumi.Output[str]
-    url: pulumi.Output[str]
-
     def __init__(self, name: str, args: RegistryArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__(name, opts)
         repository = artifactregistry.Repository(
@@ -110,8 +107,8 @@ class Registry(Component):
             ),
             opts=self.child(protect=args.protect),
         )
-        self.repository = repository.repository_id
-        self.url = pulumi.Output.format(
+        self.repository: pulumi.Output[str] = repository.repository_id
+        self.url: pulumi.Output[str] = pulumi.Output.format(
             "{0}-docker.pkg.dev/{1}/{2}", args.region, args.project, repository.repository_id
         )
         self.register_outputs({"repository": self.repository, "url": self.url})

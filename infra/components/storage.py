@@ -81,13 +81,10 @@ class Storage(Component):
     Outputs: ``models`` and ``state``, their names.
     """
 
-    models: pulumi.Output[str]
-    state: pulumi.Output[str]
-
     def __init__(self, name: str, args: StorageArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__(name, opts)
-        self.models = self._bucket(f"{name}-models", args.models, args).name
-        self.state = self._bucket(f"{name}-state", args.state, args).name
+        self.models: pulumi.Output[str] = self._bucket(f"{name}-models", args.models, args).name
+        self.state: pulumi.Output[str] = self._bucket(f"{name}-state", args.state, args).name
         self.register_outputs({"models": self.models, "state": self.state})
 
     def _bucket(self, name: str, bucket: str, args: StorageArgs) -> storage.Bucket:
