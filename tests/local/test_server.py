@@ -188,9 +188,11 @@ def test_a_state_file_that_cannot_be_read_is_named(tmp_path, content):
 
 
 def test_options_become_the_same_options_of_the_background_process():
-    options = daemon.Options(data=Path("d"), image=("a=b c",), sample_period=1.5, rest_port=8, project="p")
+    options = daemon.Options(
+        data=Path("d"), image=("a=b c",), sample_period=1.5, probe_scale=0.1, rest_port=8, project="p"
+    )
     assert options.arguments() == [
-        "--sample-period=1500ms", "--rest-port=8", "--grpc-port=0", "--project=p", "--region=us-central1",
+        "--sample-period=1500ms", "--probe-scale=0.1", "--rest-port=8", "--grpc-port=0", "--project=p", "--region=us-central1",
         "--image=a=b c", "--data=d",
     ]  # fmt: skip
 

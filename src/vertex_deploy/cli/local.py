@@ -28,6 +28,7 @@ Data = Annotated[
     Path | None, typer.Option("--data", metavar="DIR", help="Keep everything here; absent: gone after `down`.")
 ]
 _TEXT = OutputFormat.TEXT
+_IMAGE_HELP = "Run COMMAND for image REF; container:IMAGE runs that image, container: REF's own (repeatable)."
 _SHORTEST_PERIOD_S, _LONGEST_PERIOD_S = 0.1, 3600.0
 
 
@@ -39,11 +40,12 @@ def _state(data: Path | None) -> daemon.State:
 def up(
     *,
     data: Data = None,
-    image: Annotated[
-        list[str] | None, typer.Option(metavar="REF=COMMAND", help="Run COMMAND for image REF (repeatable).")
-    ] = None,
+    image: Annotated[list[str] | None, typer.Option(metavar="REF=COMMAND", help=_IMAGE_HELP)] = None,
     images: Annotated[Path | None, typer.Option(metavar="FILE", help="YAML or JSON of REF: COMMAND.")] = None,
     sample_period: Annotated[str, typer.Option(metavar="TIME", help="Time between metric points.")] = "60s",
+    probe_scale: Annotated[
+        float, typer.Option(min=0.01, max=1.0, help="Multiplies probe periods and restart delays: 0.1 for a rehearsal.")
+    ] = 1.0,
     webhook_host: Annotated[
         list[str] | None, typer.Option(metavar="HOST", help="Allow webhooks of alerts to HOST (repeatable).")
     ] = None,
@@ -60,6 +62,7 @@ def up(
         image=tuple(image or ()),
         images=images,
         sample_period=_sample_period(sample_period),
+        probe_scale=probe_scale,
         webhook_host=tuple(webhook_host or ()),
         rest_port=rest_port,
         grpc_port=grpc_port,
@@ -89,6 +92,7 @@ def _serve(options: daemon.Options) -> None:
         data=options.data or daemon.scratch_folder(state.home),
         images=ImageMap.parse(options.image, file=options.images),
         sample_period=options.sample_period,
+        probe_scale=options.probe_scale,
         webhook_hosts=frozenset(options.webhook_host),
         rest_port=options.rest_port,
         grpc_port=options.grpc_port,

@@ -89,6 +89,7 @@ class Options:
     image: tuple[str, ...] = ()
     images: Path | None = None
     sample_period: float = 60.0
+    probe_scale: float = 1.0
     webhook_host: tuple[str, ...] = ()
     rest_port: int = 0
     grpc_port: int = 0
@@ -98,6 +99,7 @@ class Options:
     def arguments(self) -> list[str]:
         """The same as a command line."""
         found = [f"--sample-period={round(self.sample_period * 1000)}ms"]
+        found += [f"--probe-scale={self.probe_scale!r}"]
         found += [f"--rest-port={self.rest_port}", f"--grpc-port={self.grpc_port}"]
         found += [f"--project={self.project}", f"--region={self.region}"]
         found += [f"--image={entry}" for entry in self.image]

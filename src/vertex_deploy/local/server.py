@@ -45,7 +45,7 @@ from vertex_deploy.local.control.operations import Operations
 from vertex_deploy.local.control.pools import DeploymentResourcePoolService
 from vertex_deploy.local.control.registry import Registry
 from vertex_deploy.local.daemon import Ports, Running, State
-from vertex_deploy.local.data import ImageMap, LocalDataPlane
+from vertex_deploy.local.data import ImageMap, LocalDataPlane, Timing
 from vertex_deploy.local.monitoring import MetricRecorder, MetricService, SeriesStore
 from vertex_deploy.local.seams import ApiError
 from vertex_deploy.local.state import Store
@@ -76,6 +76,7 @@ class Settings:
         data: folder of all that it keeps.
         images: image references -> local commands.
         sample_period: seconds between two points of a metric (60 in the cloud).
+        probe_scale: periods of probes, restart delays and a preempted replica's absence are multiplied by this.
         webhook_hosts: where notifications may be sent besides loopback.
         rest_port: port of the plain REST listener; 0 takes a free one. The other ports likewise.
     """
@@ -83,6 +84,7 @@ class Settings:
     data: Path
     images: ImageMap = field(default_factory=ImageMap)
     sample_period: float = 60.0
+    probe_scale: float = 1.0
     webhook_hosts: frozenset[str] = frozenset()
     rest_port: int = 0
     grpc_port: int = 0
@@ -183,6 +185,7 @@ class LocalVertex:
             storage_emulator_host=f"http://{LOOPBACK}:{rest}",
             extra_env=self._replica_env,
             resolve_endpoint=registry.resolve,
+            timing=Timing(scale=settings.probe_scale),
         )
         stack.push_async_callback(data.close)
 

@@ -35,7 +35,8 @@ def spec(**changes):
 def test_the_command_line_runs_the_image_on_the_hosts_network_with_nothing_but_its_environment():
     assert run_command(spec(entrypoint=("python3", "-c", "pass")), name="n", pid_file=Path("/l/7-0.pid")) == (
         *("podman", "run", "--rm", "--name", "n", "--label", LABEL, "--network", "host"),
-        *("--pidfile", "/l/7-0.pid", "--no-healthcheck", "--env", "A=b c"),
+        *("--pidfile", "/l/7-0.pid", "--no-healthcheck"),
+        *("--tmpfs", "/tmp:rw,exec,nosuid,nodev,mode=1777", "--env", "A=b c"),
         *("--entrypoint", '["python3", "-c", "pass"]', "app@sha256:00", "--fast"),
     )
 
@@ -92,7 +93,12 @@ async def test_a_real_container_serves_is_killed_comes_back_and_is_gone_after_un
     application = web.Application()
     application.add_routes(plane.http_routes())
     container = aip.ModelContainerSpec(
-        image_uri="app", command=["python3", "-c", SERVER.read_text()], health_route="/health", predict_route="/predict"
+        image_uri="app",
+        command=["python3", "-c", SERVER.read_text()],
+        health_route="/health",
+        predict_route="/predict",
+        # Ready only where what lies in /tmp may run: AOTInductor loads a model's library from there.
+        startup_probe={"exec_": {"command": ["sh", "-c", "cp /bin/true /tmp/run && /tmp/run"]}, "period_seconds": 1},
     )
     await plane.deploy(make_plan(container=container), lambda stage: None)
     plane.set_split(ENDPOINT, {"7": 100})

@@ -3,7 +3,8 @@
 An image is mapped to ``container:IMAGE`` for this. The container gets the host's network, because its port must be the
 free loopback port that AIP_HTTP_PORT names. The model's ``command`` and ``args`` replace the image's ENTRYPOINT and
 CMD, as in the cloud. Nothing of Local Vertex's own environment reaches the container; podman itself gets all of it, so
-that CONTAINERS_CONF and the like work.
+that CONTAINERS_CONF and the like work. Its /tmp is memory that programs may run from: AOTInductor unpacks the shared
+library of a model there and loads it, which a /tmp mounted noexec refuses.
 
 Should Local Vertex itself be killed (SIGKILL), containers stay; they carry the label ``vertex-deploy.local``.
 
@@ -44,7 +45,7 @@ def run_command(spec: LaunchSpec, *, name: str, pid_file: Path) -> tuple[str, ..
     """
     return (
         *("podman", "run", "--rm", "--name", name, "--label", LABEL, "--network", "host"),
-        *("--pidfile", str(pid_file), "--no-healthcheck"),
+        *("--pidfile", str(pid_file), "--no-healthcheck", "--tmpfs", "/tmp:rw,exec,nosuid,nodev,mode=1777"),  # noqa: S108 - the container's
         *(word for key, value in spec.environment.items() for word in ("--env", f"{key}={value}")),
         *(("--entrypoint", json.dumps(list(spec.entrypoint))) if spec.entrypoint else ()),
         spec.image,
