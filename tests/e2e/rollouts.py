@@ -1,4 +1,4 @@
-"""`vertex-deploy rollout` of one spec against a Local Vertex, and steady traffic on its endpoint."""
+"""`vertex-deploy rollout` of one spec against a Local Vertex, steady traffic on it, and what must hold afterwards."""
 
 from __future__ import annotations
 
@@ -9,12 +9,18 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.request
 from collections import Counter
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+import grpc
 import yaml
+from google.cloud import aiplatform_v1, monitoring_v3
+
+from vertex_deploy.rollout.alert_clients import MonitoringAlerts
+from vertex_deploy.rollout.machine import Ending
 
 from .conftest import IMAGE, Cli
 
@@ -78,6 +84,69 @@ class Rollouts:
     def endpoint(self) -> str:
         (found,) = {json.loads(path.read_text())["endpoint"] for path in self.records()}
         return found
+
+    # -- what Local Vertex has, read with Google's clients ----------------------------------------------------------
+
+    def _client(self, kind: Any) -> Any:
+        target = self.env["VERTEX_DEPLOY_MONITORING_ENDPOINT"].removeprefix("http://")
+        channel = grpc.insecure_channel(target, options=[("grpc.enable_http_proxy", 0)])
+        return kind(transport=kind.get_transport_class("grpc")(channel=channel))
+
+    def alert_policies(self) -> Any:
+        """A client of AlertPolicyService."""
+        return self._client(monitoring_v3.AlertPolicyServiceClient)
+
+    def own_policies(self, rollout_id: str) -> dict[str, str]:
+        """Names and display names of the policies that a rollout made."""
+        return dict(MonitoringAlerts("my-project", client=self.alert_policies()).policies(rollout_id))
+
+    def alerts(self) -> list[dict[str, Any]]:
+        """Every incident of the project, open or not."""
+        root = self.env["VERTEX_DEPLOY_MONITORING_REST_ENDPOINT"].rstrip("/")
+        with urllib.request.urlopen(f"{root}/v3/projects/my-project/alerts?pageSize=1000", timeout=10) as answer:
+            return json.load(answer).get("alerts", [])
+
+    def served(self) -> tuple[dict[str, int], list[str]]:
+        """The endpoint's split, without zeros, and the ids of its deployed models."""
+        found = self._client(aiplatform_v1.EndpointServiceClient).get_endpoint(name=self.endpoint())
+        return {k: v for k, v in found.traffic_split.items() if v}, [d.id for d in found.deployed_models]
+
+    def ended_as_told(self, code: int, view: dict[str, Any]) -> list[dict[str, Any]]:
+        """Check that the newest rollout is what its last command said, everywhere; its history.
+
+        Split and deployed models as its phase demands, alert policies gone if it is over and in place if not, exit
+        code, history and report of one mind.
+        """
+        record = self.record()
+        folder = max(self.records(), key=lambda path: path.stat().st_ctime).parent
+        over, ending, why = record["phase"] == "done", record["ending"], record["reason"]
+        split, deployed = self.served()
+        assert (view["id"], view["phase"], view["ending"] or None) == (record["id"], record["phase"], ending), why
+        assert split == record["actual"] == record["split"] or ending in {"rolled_back", "aborted"}, why
+        if over:
+            survivor = record["canary"] if ending == "promoted" else record["stable"]
+            assert (split, deployed) == ({survivor: 100}, [survivor]), why
+            assert self.own_policies(record["id"]) == {}, why
+            assert code == int(Ending(ending).exit_code), why
+        else:
+            assert sorted(deployed) == sorted([record["stable"], record["canary"]]), why
+            assert len(self.own_policies(record["id"])) == self.expected_policies(), why
+            assert code == (12 if record["phase"] == "paused" else 0), why
+        _, log = self.json("history", "--id", record["id"])
+        moves = [entry["data"] for entry in log if entry["kind"] == "transition"]
+        assert moves[-1]["to"] == record["phase"], why
+        assert moves[-1].get("ending") == (ending if over else None), why
+        report = json.loads((folder / "report.json").read_text())
+        assert report["rollout"]["phase"] == record["phase"], why
+        assert (report["rollout"]["ending"] or None) == ending, why
+        assert [entry["seq"] for entry in report["log"]] == [entry["seq"] for entry in log], why
+        return list(log)
+
+    def expected_policies(self) -> int:
+        """One for each critical gate with an absolute limit, unless the spec turns them off."""
+        if not self.rollout.get("alerts", {}).get("from_gates", True):
+            return 0
+        return sum("max" in gate and gate.get("critical", True) for gate in self.rollout["gates"])
 
     @contextmanager
     def traffic(self, *, server: str | None = None, threads: int = 1, pause: float = 0.025) -> Iterator[None]:

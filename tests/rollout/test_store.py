@@ -156,3 +156,24 @@ def test_requests_for_an_earlier_rollout_are_not_for_the_next(blobs: Blobs) -> N
     store.ask(Verb.ABORT, who="a@b", now=NOW - 5)
     record, _ = begin(store, world.spec, world.release, now=NOW, who="me@here")
     assert store.next_request(record.handled) is None
+
+
+def test_a_folder_that_cannot_be_read_written_or_emptied_is_said_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blobs = DirectoryBlobs(tmp_path)
+    blobs.write("a.json", b"1")
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    for method, call in (
+        ("read_bytes", lambda: blobs.read("a.json")),
+        ("replace", lambda: blobs.write("a.json", b"2")),
+        ("unlink", lambda: blobs.delete("a.json")),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(type(tmp_path), method, refuse)
+            with pytest.raises(StateError, match=r"a\.json: cannot be .* \(Permission denied\); check"):
+                call()
+    assert blobs.read("a.json")[0] == b"1"

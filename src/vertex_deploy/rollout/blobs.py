@@ -142,10 +142,15 @@ class DirectoryBlobs:
 
     def delete(self, name: str, *, generation: str | None = None) -> None:
         """See ``Blobs``."""
-        with self._locked():
-            if generation is not None and self.read(name)[1] not in {"", generation}:
-                raise Stale(name)
-            (self.root / name).unlink(missing_ok=True)
+        try:
+            with self._locked():
+                if generation is not None and self.read(name)[1] not in {"", generation}:
+                    raise Stale(name)
+                (self.root / name).unlink(missing_ok=True)
+        except OSError as error:
+            raise StateError(
+                f"{self.root / name}: cannot be removed ({error.strerror}); check its permissions"
+            ) from error
 
     def names(self, prefix: str) -> list[str]:
         """See ``Blobs``."""
