@@ -192,8 +192,8 @@ def test_options_become_the_same_options_of_the_background_process():
         data=Path("d"), image=("a=b c",), sample_period=1.5, probe_scale=0.1, rest_port=8, project="p"
     )
     assert options.arguments() == [
-        "--sample-period=1500ms", "--probe-scale=0.1", "--rest-port=8", "--grpc-port=0", "--project=p", "--region=us-central1",
-        "--image=a=b c", "--data=d",
+        "--sample-period=1500ms", "--probe-scale=0.1", "--rest-port=8", "--grpc-port=0", "--project=p",
+        "--region=us-central1", "--image=a=b c", "--data=d",
     ]  # fmt: skip
 
 
