@@ -10,27 +10,14 @@ from typing import TYPE_CHECKING, Literal
 
 from pulumi_gcp import container
 
+from vertex_deploy.spec.regions import COMPUTE_TYPES
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import pulumi
 
     from vertex_deploy.spec.infra import GpuNodes
-
-GPU_TYPES: Mapping[str, str] = {
-    "T4": "nvidia-tesla-t4",
-    "V100": "nvidia-tesla-v100",
-    "L4": "nvidia-l4",
-    "A100": "nvidia-tesla-a100",
-    "A100_80GB": "nvidia-a100-80gb",
-    "H100": "nvidia-h100-80gb",
-    "H100_MEGA": "nvidia-h100-mega-80gb",
-    "H200": "nvidia-h200-141gb",
-    "B200": "nvidia-b200",
-    "GB200": "nvidia-gb200",
-    "RTX_PRO_6000": "nvidia-rtx-pro-6000",
-}
-"""Accelerator in a spec -> accelerator type of Compute Engine, which is also the label of GKE's nodes."""
 
 GPU_TAINT = "nvidia.com/gpu"
 SPOT_TAINT = "cloud.google.com/gke-spot"
@@ -142,7 +129,7 @@ def node_pools(kind: str, nodes: GpuNodes) -> list[NodePool]:
     plain = NodePool(
         name=kind,
         machine_type=nodes.machine,
-        gpu=GPU_TYPES[nodes.accelerator.name],
+        gpu=COMPUTE_TYPES[nodes.accelerator.name],
         count=nodes.accelerator.count,
         min=0,
         max=0,

@@ -1,7 +1,7 @@
 """Writes the pack's data: ``python -m infra.policies.generate``; with ``--check`` it fails if a file is stale.
 
-The pack runs in an environment without vertex_deploy, so the table of machines comes along as JSON; and Pulumi
-configures each policy by itself, so the settings of a stack are repeated for each. Left out: what settings mean
+The pack runs in an environment without vertex_deploy, so the tables of machines and regions come along as JSON; and
+Pulumi configures each policy by itself, so the settings of a stack are repeated for each. Left out: what settings mean
 (``settings``).
 """
 
@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from infra.components.gke_nodes import GPU_TYPES
+from vertex_deploy.spec import regions
 from vertex_deploy.spec.machines import ACCELERATORS, ATTACHABLE, GPU_MACHINES
 
 HERE = Path(__file__).parent
@@ -41,9 +41,16 @@ def files() -> dict[str, str]:
     machines = {
         "fixed": {machine: list(has) for machine, has in GPU_MACHINES.items()},
         "attachable": {m: {gpu: list(counts) for gpu, counts in may.items()} for m, may in ATTACHABLE.items()},
-        "gpus": {api: gpu for names in (ACCELERATORS, GPU_TYPES) for gpu, api in names.items()},
+        "gpus": {api: gpu for names in (ACCELERATORS, regions.COMPUTE_TYPES) for gpu, api in names.items()},
     }
-    data: dict[str, Any] = {"machines.json": machines}
+    known = regions.table()
+    places = {
+        "source": known["source"],
+        "read": known["read"],
+        "refresh": f"{regions.COMMAND}; {COMMAND}",
+        "regions": regions.by_region(known["gpus"]),
+    }
+    data: dict[str, Any] = {"machines.json": machines, "regions.json": places}
     data |= {f"{stack}.json": dict.fromkeys(NAMES, settings) for stack, settings in STACKS.items()}
     return {name: json.dumps(value, indent=2) + "\n" for name, value in data.items()}
 

@@ -61,6 +61,8 @@ SPOT_MINIMUM = 2
 """Replicas of which one may be taken away without an outage."""
 MACHINES: Mapping[str, Any] = json.loads((Path(__file__).parent / "machines.json").read_text(encoding="utf-8"))
 """``fixed``: machine -> [GPU, count]; ``attachable``: machine -> {GPU: [counts]}; ``gpus``: API's name -> GPU."""
+REGIONS: Mapping[str, Any] = json.loads((Path(__file__).parent / "regions.json").read_text(encoding="utf-8"))
+"""``regions``: region -> GPUs; ``read``: the table's date; ``refresh``: how to read it anew."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,9 +150,9 @@ def gpu_fits(resources: Sequence[Resource], settings: Settings) -> Iterator[tupl
             if not _carries(machine, gpu, count):
                 yield item, f"{machine} cannot carry {gpu}:{count}; see the machine types in docs/reference/spec.md"
             region = _region(item)
-            allowed = settings.gpus_by_region.get(region, ()) if settings.gpus_by_region else (gpu,)
-            if gpu not in allowed:
-                yield item, f"{gpu} may not be used in {region}; allowed: {', '.join(allowed) or 'none'}"
+            # A preview may not know the region of an endpoint that is made beside it; the update does.
+            if region and (wrong := _misplaced(gpu, region, settings)):
+                yield item, wrong
 
 
 def watched(resources: Sequence[Resource], settings: Settings) -> Iterator[tuple[Resource, str]]:
@@ -228,9 +230,26 @@ def _gpus(item: Resource) -> Iterator[tuple[str, str, int]]:
 
 
 def _region(item: Resource) -> str:
-    """Of its own property, or of the endpoint that it names."""
+    """Of its own property, or of the endpoint that it names; empty where neither is known. A zone is in its region."""
     named = re.search(r"/locations/([^/]+)/", str(item.props.get("endpoint") or ""))
-    return str(item.props.get("region") or item.props.get("location") or (named[1] if named else ""))
+    place = str(item.props.get("region") or item.props.get("location") or (named[1] if named else ""))
+    return re.sub(r"(?<=[0-9])-[a-z]$", "", place)
+
+
+def _misplaced(gpu: str, region: str, settings: Settings) -> str:
+    """Why a GPU may not be used in a region, and the fix; empty where it may."""
+    if region in settings.gpus_by_region:
+        allowed = settings.gpus_by_region[region]
+        if gpu in allowed:
+            return ""
+        return f"{gpu} may not be used in {region}; gpus_by_region allows {', '.join(allowed) or 'none'} there"
+    if gpu in REGIONS["regions"].get(region, ()):
+        return ""
+    known = ", ".join(name for name, gpus in REGIONS["regions"].items() if gpu in gpus) or "no region"
+    return (
+        f"{gpu} in {region} is not in the table as of {REGIONS['read']}, which has it in {known}; take one of those, or "
+        "name the region in gpus_by_region of the policies' configuration"
+    )
 
 
 def _gpu(name: Any) -> str:

@@ -17,8 +17,9 @@ class Settings:
         production: the stack answers real traffic.
         cmek: everything at rest has a customer-managed key.
         required_labels: keys of labels that every resource with labels has.
-        gpus_by_region: region -> GPUs of a spec (L4, H100) that may be used there; empty allows all. Google's table
-            changes by the month and quota is a project's own, so the list is yours.
+        gpus_by_region: region -> GPUs of a spec (L4, H100) that may be used there. A region named here is decided by it
+            alone, to allow what is newer than the table in ``regions.json`` or to forbid what is in it; the table
+            decides every other one.
     """
 
     production: bool = False

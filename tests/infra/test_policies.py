@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime as dt
 import json
 from pathlib import Path
 
@@ -100,15 +101,39 @@ def test_a_machine_must_carry_its_gpu():
     assert found("gpu-fits", Resource(type=rules.POOL, name="p", props={"dedicatedResources": {"machineSpec": spec}}))
 
 
-def test_a_gpu_is_used_where_the_settings_allow_it():
-    table = Settings(gpus_by_region={"us-central1": ("L4",)})
-    assert not found("gpu-fits", nodes(), settings=table)
-    assert (
-        "may not be used in europe-west4"
-        in found("gpu-fits", given(nodes(), location="europe-west4"), settings=table)[0]
+def test_a_gpu_is_used_in_the_regions_of_the_table():
+    assert not found("gpu-fits", nodes())
+    assert not found("gpu-fits", given(nodes(), location="us-central1-a"))
+    (wrong,) = found("gpu-fits", given(nodes(), location="southamerica-east1"))
+    assert wrong.startswith(
+        f"L4 in southamerica-east1 is not in the table as of {rules.REGIONS['read']} , which has it in asia-"
     )
-    hopper = deployed(type="a3-highgpu-8g", accelerator="H100:8")
-    assert "may not be used in us-central1" in found("gpu-fits", hopper, settings=table)[0]
+    assert "gpus_by_region" in wrong
+    (wrong,) = found("gpu-fits", deployed(type="g4-standard-48", accelerator="RTX_PRO_6000:1"))
+    assert "which has it in no region" in wrong
+
+
+def test_a_region_that_the_settings_name_is_decided_by_them_alone():
+    settings = Settings(gpus_by_region={"us-central1": ("RTX_PRO_6000",), "southamerica-east1": ("L4",)})
+    newer = deployed(type="g4-standard-48", accelerator="RTX_PRO_6000:1")
+    assert not found("gpu-fits", newer, given(nodes(), location="southamerica-east1"), settings=settings)
+    assert found("gpu-fits", nodes(), settings=settings) == [
+        "L4 may not be used in us-central1; gpus_by_region allows RTX_PRO_6000 there"
+    ]
+    assert not found("gpu-fits", given(nodes(), location="europe-west4"), settings=settings)
+
+
+def test_a_region_that_a_preview_does_not_know_yet_is_not_judged():
+    unknown = deployed(type="g2-standard-8", accelerator="L4:1")
+    assert not found("gpu-fits", given(unknown, endpoint="04da6b54-80e4-46f7-96ec-b56ff0331ba9"))
+
+
+def test_the_table_has_a_date_a_source_and_every_machine_a_region():
+    assert dt.date.fromisoformat(rules.REGIONS["read"])
+    assert rules.REGIONS["source"]
+    known = {gpu for gpus in rules.REGIONS["regions"].values() for gpu in gpus}
+    assert known <= set(rules.MACHINES["gpus"].values())
+    assert {"T4", "L4", "A100", "H100"} <= known
 
 
 def test_each_endpoint_is_watched_by_its_own_policy():
