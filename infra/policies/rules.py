@@ -247,8 +247,8 @@ def _misplaced(gpu: str, region: str, settings: Settings) -> str:
         return ""
     known = ", ".join(name for name, gpus in REGIONS["regions"].items() if gpu in gpus) or "no region"
     return (
-        f"{gpu} in {region} is not in the table as of {REGIONS['read']}, which has it in {known}; take one of those, or "
-        "name the region in gpus_by_region of the policies' configuration"
+        f"{gpu} in {region} is not in the table as of {REGIONS['read']}, which has it in {known}; take one of them, "
+        "or name the region in gpus_by_region of the policies' configuration"
     )
 
 

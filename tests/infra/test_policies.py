@@ -106,7 +106,7 @@ def test_a_gpu_is_used_in_the_regions_of_the_table():
     assert not found("gpu-fits", given(nodes(), location="us-central1-a"))
     (wrong,) = found("gpu-fits", given(nodes(), location="southamerica-east1"))
     assert wrong.startswith(
-        f"L4 in southamerica-east1 is not in the table as of {rules.REGIONS['read']} , which has it in asia-"
+        f"L4 in southamerica-east1 is not in the table as of {rules.REGIONS['read']}, which has it in asia-"
     )
     assert "gpus_by_region" in wrong
     (wrong,) = found("gpu-fits", deployed(type="g4-standard-48", accelerator="RTX_PRO_6000:1"))
