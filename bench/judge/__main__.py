@@ -9,20 +9,28 @@ import argparse
 import json
 import sys
 import time
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from itertools import repeat
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from bench.judge.measure import BARE, OURS, Row, measure, targets, title
+from bench.judge.limits import hardest
+from bench.judge.measure import BARE, OURS, Row, Target, alarm_rate, measure, targets, title, worst
 from bench.judge.peers import PEERS
 from bench.judge.scenarios import Scenario, apart, grid
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "benchmarks" / "judge.md"
+# Where a judge of ours fails more than alpha of the runs without cause, so many times as many are added.
+MORE = 4
 RESULTS = ROOT / "bench" / "judge" / "results.json"
 
 _HEAD = """# The judge against its peers
 
-Written by `python -m bench.judge --runs {runs} --seed {seed} --write` ({seconds:.0f} s on a shared core); do not edit.
+Written by `python -m bench.judge --runs {runs} --seed {seed} --jobs {jobs} --write` ({seconds:.0f} s on shared cores);
+do not edit.
 
 An hour is simulated minute by minute, {runs} times a scenario; every judge sees the same runs. Each cell says the share
 of runs failed, the median minute of failing, and the mean number of bad requests that the canary served until then (in
@@ -33,6 +41,29 @@ Ours is the class that rollouts use, with one gate (`worse_than_stable: 25%` on 
 at its default of 5%; apart, without a margin, since Mann-Whitney and the z-test know none, and with a limit only
 (`max: 1%`, `500ms`) as the thresholds have. The thresholds look at the canary alone: in "on both" they blame it for
 what hits everybody.
+"""
+
+_ALARMS = """## False alarms
+
+The worst rate of each judge over the {count} scenarios in which nothing is wrong with the canary, with its 95% (Wilson)
+interval. Where a judge of ours failed more than 5% of the first {runs} runs, {more} more are in the figures. A judge
+breaks its promise where the whole interval lies above 5%. One that spends its alpha to detect sooner comes close to it,
+so some of {runs} runs may be more than 5% by chance.
+"""
+
+_LIMITS = """Some of this no test can do. However it is made, a test that fails an accepted canary in at most 5% of the hours
+needs so many requests to tell a worse one from it; `bench/judge/limits.py` has the two bounds (Wald's on the mean, for
+the bad requests; Neyman's and Pearson's on the median, for the time). "At least" is that bound, for a test that detects
+as often as the less able of the two and, for latencies, counts requests above the bucket bound nearest to p95.
+Mann-Whitney is not held to it: nothing bounds its false alarms when it is read again and again.
+"""
+
+_MARGIN = """## What a margin costs
+
+With stable at 0.5%, a gate that accepts 25% more errors must tell a canary at 1% from one at 0.625%, not from one at
+0.5%. The table says how many times as long any test takes for that: the ratio of the information in a minute without
+and with the margin. A margin is worth that where a canary that is a little worse is to be promoted; where it is not,
+leave it out.
 """
 
 _APART = """## Apart: bursts that hit the canary alone
@@ -57,14 +88,50 @@ def table(rows: list[Row]) -> list[str]:
     return lines
 
 
+def _said(target: Target) -> list[str]:
+    apart = f"; in {len(target.impossible)} more no test can" if target.impossible else ""
+    lines = [f"- {target.text}: {target.met} of {target.of} scenarios{apart}."]
+    lines += [f"    - not met: {miss}" for miss in target.misses]
+    return lines + [f"    - not possible at this alpha: {least}" for least in target.impossible]
+
+
+def margins(rows: list[Row]) -> list[str]:
+    """Markdown: how many times as long any test takes with the margin, by what is wrong and the canary's weight."""
+    worse = [row.scenario for row in rows if not row.scenario.null]
+    names, weights = list(dict.fromkeys(s.name for s in worse)), list(dict.fromkeys(s.weight for s in worse))
+    lines = [
+        "| what is wrong | " + " | ".join(f"{w:.0%} canary" for w in weights) + " |",
+        "|---|" + "---|" * len(weights),
+    ]
+    for name in names:
+        cells = []
+        for weight in weights:
+            one = next(s for s in worse if (s.name, s.weight) == (name, weight))
+            cells.append(f"{hardest(one, margin=False).information / hardest(one, margin=True).information:.2g}")
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return lines
+
+
 def page(data: dict[str, Any]) -> str:
     """The page of the documentation, from the results."""
     every = [Row.from_json(item) for item in data["rows"]]
     rows, special = [r for r in every if not r.scenario.canary_noise], [r for r in every if r.scenario.canary_noise]
-    lines = [_HEAD.format(runs=data["runs"], seed=data["seed"], seconds=data["seconds"]), "## Targets", ""]
+    runs, seed, jobs, seconds = (data[key] for key in ("runs", "seed", "jobs", "seconds"))
+    lines = [_HEAD.format(runs=runs, seed=seed, jobs=jobs, seconds=seconds), "## Targets", "", _LIMITS]
     for target in (*targets(rows, OURS), *targets(rows, BARE)):
-        lines.append(f"- {target.text}: {target.met} of {target.of} scenarios.")
-        lines += [f"    - not met: {miss}" for miss in target.misses]
+        lines += _said(target)
+    count = sum(row.scenario.null for row in rows)
+    lines += [
+        "",
+        _ALARMS.format(count=count, runs=runs, more=MORE * runs),
+        "| judge | worst rate | where |",
+        "|---|---|---|",
+    ]
+    for judge in data["judges"]:
+        row = worst(rows, judge)
+        where = title(row) if row.cell(judge).failed else "-"
+        lines.append(f"| {judge} | {alarm_rate(row, judge)} | {where} |")
+    lines += ["", _MARGIN, *margins(rows)]
     lines += ["", "## Nothing is wrong with the canary: every failure is a false alarm", ""]
     lines += table([row for row in rows if row.scenario.null])
     lines += ["", "## The canary is worse: failures are detections", ""]
@@ -78,6 +145,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.judge", description=__doc__)
     parser.add_argument("--runs", type=int, default=100, help="simulated hours a scenario")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--jobs", type=int, default=1, help="processes; the figures do not depend on it")
     parser.add_argument("--fast", action="store_true", help="10% canary at 600 requests a minute only")
     parser.add_argument("--write", action="store_true", help=f"write {PAGE.name} and {RESULTS.name}")
     parser.add_argument("--json", type=Path, help="write the results here")
@@ -96,10 +164,11 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     begin = time.perf_counter()
     chosen = [s for s in grid() if not options.fast or (s.volume, s.weight) == (600, 0.1)]
-    rows = _measured([*chosen, *apart()], options.runs, options.seed)
+    rows = _measured([*chosen, *apart()], options.runs, options.seed, options.jobs)
     data = {
         "runs": options.runs,
         "seed": options.seed,
+        "jobs": options.jobs,
         "seconds": round(time.perf_counter() - begin, 1),
         "judges": list(PEERS),
         "rows": [row.to_json() for row in rows],
@@ -116,12 +185,14 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def _measured(scenarios: list[Scenario], runs: int, seed: int) -> list[Row]:
+def _measured(scenarios: list[Scenario], runs: int, seed: int, jobs: int) -> list[Row]:
     rows = []
-    for number, scenario in enumerate(scenarios):
-        rows.append(measure(scenario, runs, seed * 1000 + number))
-        done = rows[-1]
-        sys.stderr.write(f"{number + 1}/{len(scenarios)} {title(done)}: {done.cell(OURS).failed:.1%}\n")
+    seeds = [seed * 1000 + number for number in range(len(scenarios))]
+    one = partial(measure, more=MORE * runs)
+    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+        for row in pool.map(one, scenarios, repeat(runs), seeds):
+            rows.append(row)
+            sys.stderr.write(f"{len(rows)}/{len(scenarios)} {title(row)}: {row.cell(OURS).failed:.1%}\n")
     return rows
 
 
