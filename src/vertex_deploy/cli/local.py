@@ -49,6 +49,10 @@ def up(
     webhook_host: Annotated[
         list[str] | None, typer.Option(metavar="HOST", help="Allow webhooks of alerts to HOST (repeatable).")
     ] = None,
+    quota: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=LIMIT", help="Limit of a quota in every project and region (repeatable)."),
+    ] = None,
     rest_port: Annotated[int, typer.Option(min=0, max=65535, help="Port of REST; 0: a free one.")] = 0,
     grpc_port: Annotated[int, typer.Option(min=0, max=65535, help="Port of gRPC; 0: a free one.")] = 0,
     project: Annotated[str, typer.Option(help="Project that `local env` names.")] = "local-project",
@@ -64,6 +68,7 @@ def up(
         sample_period=_sample_period(sample_period),
         probe_scale=probe_scale,
         webhook_host=tuple(webhook_host or ()),
+        quota=_quotas(quota),
         rest_port=rest_port,
         grpc_port=grpc_port,
         project=project,
@@ -83,6 +88,7 @@ def _serve(options: daemon.Options) -> None:
     import asyncio  # noqa: PLC0415
     import logging  # noqa: PLC0415
 
+    from vertex_deploy.local import quotas  # noqa: PLC0415
     from vertex_deploy.local.data import ImageMap  # noqa: PLC0415
     from vertex_deploy.local.server import Settings, serve  # noqa: PLC0415
 
@@ -94,6 +100,8 @@ def _serve(options: daemon.Options) -> None:
         sample_period=options.sample_period,
         probe_scale=options.probe_scale,
         webhook_hosts=frozenset(options.webhook_host),
+        quotas=quotas.limits(options.quota),
+        region=options.region,
         rest_port=options.rest_port,
         grpc_port=options.grpc_port,
     )
@@ -232,6 +240,14 @@ def _sample_period(value: str) -> float:
     if not _SHORTEST_PERIOD_S <= period <= _LONGEST_PERIOD_S:
         raise UsageError(f"--sample-period {value}: must be between 100ms and 1h; Cloud Monitoring's is 60s")
     return period
+
+
+def _quotas(entries: list[str] | None) -> tuple[str, ...]:
+    if entries:
+        from vertex_deploy.local.quotas import limits  # noqa: PLC0415 - pydantic is not needed for --help
+
+        return tuple(f"{metric}={limit}" for metric, limit in limits(entries).items())
+    return ()
 
 
 def _share(option: str, value: str) -> float:

@@ -91,6 +91,7 @@ class Options:
     sample_period: float = 60.0
     probe_scale: float = 1.0
     webhook_host: tuple[str, ...] = ()
+    quota: tuple[str, ...] = ()
     rest_port: int = 0
     grpc_port: int = 0
     project: str = "local-project"
@@ -104,6 +105,7 @@ class Options:
         found += [f"--project={self.project}", f"--region={self.region}"]
         found += [f"--image={entry}" for entry in self.image]
         found += [f"--webhook-host={host}" for host in self.webhook_host]
+        found += [f"--quota={entry}" for entry in self.quota]
         found += [f"--{name}={path}" for name, path in (("data", self.data), ("images", self.images)) if path]
         return found
 

@@ -43,10 +43,11 @@ from vertex_deploy.local.control.endpoints import EndpointService
 from vertex_deploy.local.control.models import ModelService
 from vertex_deploy.local.control.operations import Operations
 from vertex_deploy.local.control.pools import DeploymentResourcePoolService
+from vertex_deploy.local.control.quotas import QuotaBook
 from vertex_deploy.local.control.registry import Registry
 from vertex_deploy.local.daemon import Ports, Running, State
 from vertex_deploy.local.data import ImageMap, LocalDataPlane, Timing
-from vertex_deploy.local.monitoring import MetricRecorder, MetricService, SeriesStore
+from vertex_deploy.local.monitoring import MetricRecorder, MetricService, QuotaPoints, SeriesStore
 from vertex_deploy.local.seams import ApiError
 from vertex_deploy.local.state import Store
 from vertex_deploy.local.storage import ObjectStore, StorageApi, StoredBlobs
@@ -56,7 +57,7 @@ from vertex_deploy.local.wire.rpc import grpc_server
 from vertex_deploy.local.wire.versions import operation_in
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
     from pathlib import Path
     from types import TracebackType
 
@@ -78,6 +79,8 @@ class Settings:
         sample_period: seconds between two points of a metric (60 in the cloud).
         probe_scale: periods of probes, restart delays and a preempted replica's absence are multiplied by this.
         webhook_hosts: where notifications may be sent besides loopback.
+        quotas: limits of quotas by their metric without the service; none: nothing has a limit.
+        region: whose quotas have a limit in every project from the start.
         rest_port: port of the plain REST listener; 0 takes a free one. The other ports likewise.
     """
 
@@ -86,6 +89,8 @@ class Settings:
     sample_period: float = 60.0
     probe_scale: float = 1.0
     webhook_hosts: frozenset[str] = frozenset()
+    quotas: Mapping[str, int] = field(default_factory=dict)
+    region: str = "us-central1"
     rest_port: int = 0
     grpc_port: int = 0
     rest_tls_port: int = 0
@@ -169,9 +174,7 @@ class LocalVertex:
         stack.callback(series.close)
         recorder = MetricRecorder(series, clock, sample_period=settings.sample_period, project_id=projects.id_of)
         _background(stack, recorder.run())
-        metrics = MetricService(
-            series, clock, project_id=projects.id_of, min_alignment=min(60.0, settings.sample_period)
-        )
+        quotas, metrics = self._measure(registry, series, clock)
 
         objects = ObjectStore(settings.data / "storage", clock)
         stack.callback(objects.close)
@@ -195,7 +198,7 @@ class LocalVertex:
             _log.warning("ended %d operations that the last stop interrupted", len(interrupted))
         stack.push_async_callback(operations.close)
         models = ModelService(registry, operations, StoredBlobs(objects), f"gs://{_MANAGED_BUCKET}")
-        pools = DeploymentResourcePoolService(registry, operations, data)
+        pools = DeploymentResourcePoolService(registry, operations, data, quotas=quotas)
         endpoints = EndpointService(
             registry,
             operations,
@@ -226,6 +229,19 @@ class LocalVertex:
         await self._serve_rest(app, rest_socket, rest_tls_socket, files)
         self.ports = Ports(rest=rest, rest_tls=rest_tls, grpc=grpc_port, grpc_tls=grpc_tls)
         _background(stack, endpoints.restore())
+
+    def _measure(self, registry: Registry, series: SeriesStore, clock: SystemClock) -> tuple[QuotaBook, MetricService]:
+        """The books of quotas, whose levels are published from now on, and the service that answers for all metrics."""
+        settings, projects = self._settings, registry.projects
+        period, quotas = settings.sample_period, QuotaBook(registry, settings.quotas)
+        points = QuotaPoints(
+            series, clock, quotas, region=settings.region, project_number=projects.number, sample_period=period
+        )
+        _background(self._stack, points.run())
+        shortest = min(60.0, period)
+        return quotas, MetricService(
+            series, clock, project_id=projects.id_of, min_alignment=shortest, asked=points.asked
+        )
 
     def _serve_alerting(self, wire: Wire, book: Book, series: SeriesStore, metrics: MetricService) -> None:
         """Serve policies, channels and snoozes, and evaluate the policies from now on."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 from google.cloud.aiplatform_v1 import types as aip
@@ -21,6 +22,7 @@ from vertex_deploy.local.seams import ApiError, DeployPlan
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
     from google.longrunning import operations_pb2
 
@@ -119,6 +121,12 @@ class Deployments:
             self._registry.projects.parse(deployed.shared_resources, COLLECTION)
         ).dedicated_resources
 
+    def _charge(self, endpoint: str, deployed: aip.DeployedModel) -> AbstractContextManager[None]:
+        """Hold the quota of its machines; on a pool they are charged already."""
+        if deployed.shared_resources:
+            return nullcontext()
+        return self._pools.quotas.hold((endpoint, deployed.id), deployed.dedicated_resources)
+
     # --- deploy -------------------------------------------------------------------------------------------------
 
     async def deploy_model(self, request: aip.DeployModelRequest, context: Context) -> operations_pb2.Operation:
@@ -145,9 +153,10 @@ class Deployments:
         async def work(progress: Progress) -> aip.DeployModelResponse:
             try:
                 progress.stage("STARTING_DEPLOYMENT")
-                await self._data.deploy(plan, progress.stage)
-                progress.commit()
-                await self._join(name, deployed, dict(request.traffic_split), plan.replicas)
+                with self._charge(endpoint.name, deployed):
+                    await self._data.deploy(plan, progress.stage)
+                    progress.commit()
+                    await self._join(name, deployed, dict(request.traffic_split), plan.replicas)
             except ApiError:
                 progress.stage("FAILED_TO_DEPLOY")
                 raise
@@ -271,11 +280,14 @@ class Deployments:
         replicas = deployed.dedicated_resources.min_replica_count
 
         async def work(_: Progress) -> aip.MutateDeployedModelResponse:
-            if replicas != before:
-                await self._data.scale(name.full, deployed.id, replicas)
-            current = registry.endpoint(name)
-            current.deployed_models = [deployed if kept.id == deployed.id else kept for kept in current.deployed_models]
-            registry.save_endpoint(current)
+            with self._charge(name.full, deployed):
+                if replicas != before:
+                    await self._data.scale(name.full, deployed.id, replicas)
+                current = registry.endpoint(name)
+                current.deployed_models = [
+                    deployed if kept.id == deployed.id else kept for kept in current.deployed_models
+                ]
+                registry.save_endpoint(current)
             return aip.MutateDeployedModelResponse(deployed_model=deployed)
 
         return self._operations.start(endpoint.name, aip.MutateDeployedModelOperationMetadata(), work, context)

@@ -56,7 +56,7 @@ class EndpointService(Deployments):
         data: runs what is deployed.
         artifacts: gs:// of the managed copy of a model version's artifacts, or "".
         addresses: where the listeners are.
-        pools: machines that deployed models share.
+        pools: machines that deployed models share, and the quotas they are charged against.
     """
 
     def __init__(
@@ -94,9 +94,18 @@ class EndpointService(Deployments):
             if registry.has_endpoint(name.full):
                 raise exists("Endpoint", name.full)
             registry.save_endpoint(endpoint)
-            return access.show(endpoint, self._addresses)
+            return self._show(endpoint)
 
         return self._operations.start(name.full, aip.CreateEndpointOperationMetadata(), work, context)
+
+    def _show(self, endpoint: aip.Endpoint) -> aip.Endpoint:
+        """An endpoint as a client reads it: with what is true now and is not kept."""
+        for deployed in endpoint.deployed_models:
+            available = self._data.available(endpoint.name, deployed.id)
+            if available is not None:
+                deployed.status.available_replica_count = available
+                deployed.status.last_update_time = self._registry.now()
+        return access.show(endpoint, self._addresses)
 
     @staticmethod
     def _check(endpoint: aip.Endpoint) -> None:
@@ -108,7 +117,7 @@ class EndpointService(Deployments):
         """One endpoint."""
         del context
         endpoint = self._registry.endpoint(self._registry.projects.parse(request.name, "endpoints"))
-        return access.show(endpoint, self._addresses)
+        return self._show(endpoint)
 
     async def list_endpoints(self, request: aip.ListEndpointsRequest, context: Context) -> aip.ListEndpointsResponse:
         """Endpoints of a location; the newest first."""
@@ -119,7 +128,7 @@ class EndpointService(Deployments):
         found.sort(key=lambda endpoint: endpoint.create_time, reverse=True)
         ordered = listing.order(found, request.order_by, _ORDERS)
         cut = listing.page(ordered, request.page_size, request.page_token)
-        shown = [masks.read(access.show(item, self._addresses), request.read_mask.paths) for item in cut.items]
+        shown = [masks.read(self._show(item), request.read_mask.paths) for item in cut.items]
         return aip.ListEndpointsResponse(endpoints=shown, next_page_token=cut.next_token)
 
     async def update_endpoint(self, request: aip.UpdateEndpointRequest, context: Context) -> aip.Endpoint:
@@ -139,7 +148,7 @@ class EndpointService(Deployments):
         self._registry.save_endpoint(endpoint)
         if "traffic_split" in roots:
             self._route(endpoint)
-        return access.show(endpoint, self._addresses)
+        return self._show(endpoint)
 
     async def delete_endpoint(self, request: aip.DeleteEndpointRequest, context: Context) -> operations_pb2.Operation:
         """Delete an endpoint; refused while anything is deployed or being deployed."""

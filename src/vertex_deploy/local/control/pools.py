@@ -24,6 +24,7 @@ from google.protobuf import empty_pb2
 
 from vertex_deploy.local.control import checks, listing, masks
 from vertex_deploy.local.control.names import Name
+from vertex_deploy.local.control.quotas import QuotaBook
 from vertex_deploy.local.control.refusals import exists, invalid, precondition
 from vertex_deploy.local.seams import ApiError
 from vertex_deploy.spec.pools import DEFAULT_MACHINE, POOL_ID, can_share
@@ -56,9 +57,16 @@ class DeploymentResourcePoolService:
         registry: what is kept.
         operations: starts long-running operations.
         data: runs what is deployed.
+        quotas: what machines are charged against; absent: nothing has a limit.
+
+    Attributes:
+        quotas: the same, for deployments.
     """
 
-    def __init__(self, registry: Registry, operations: Operations, data: DataPlane) -> None:
+    def __init__(
+        self, registry: Registry, operations: Operations, data: DataPlane, *, quotas: QuotaBook | None = None
+    ) -> None:
+        self.quotas = quotas or QuotaBook(registry)
         self._registry = registry
         self._operations = operations
         self._data = data
@@ -90,7 +98,8 @@ class DeploymentResourcePoolService:
         async def work(_: Progress) -> aip.DeploymentResourcePool:
             if registry.has_pool(name.full):
                 raise exists("DeploymentResourcePool", name.full)
-            registry.save_pool(pool)
+            with self.quotas.hold((name.full, ""), pool.dedicated_resources):
+                registry.save_pool(pool)
             return pool
 
         metadata = aip.CreateDeploymentResourcePoolOperationMetadata()
@@ -145,8 +154,9 @@ class DeploymentResourcePoolService:
         async def work(_: Progress) -> aip.DeploymentResourcePool:
             async with self.locks[name.full]:
                 pool = self._changed(self._registry.pool(name), request)
-                await self._scale(name.full, pool.dedicated_resources.min_replica_count)
-                self._registry.save_pool(pool)
+                with self.quotas.hold((name.full, ""), pool.dedicated_resources):
+                    await self._scale(name.full, pool.dedicated_resources.min_replica_count)
+                    self._registry.save_pool(pool)
                 return pool
 
         metadata = aip.UpdateDeploymentResourcePoolOperationMetadata()

@@ -141,9 +141,9 @@ class Registry:
         """Whether there is a pool of this name."""
         return self._pools.get(name) is not None
 
-    def pools(self, parent: str) -> list[aip.DeploymentResourcePool]:
-        """Copies of all pools in a location."""
-        return self._pools.under(f"{parent}/deploymentResourcePools/")
+    def pools(self, parent: str = "") -> list[aip.DeploymentResourcePool]:
+        """Copies of all pools in a location, or of all."""
+        return self._pools.under(f"{parent}/deploymentResourcePools/" if parent else "")
 
     def save_pool(self, pool: aip.DeploymentResourcePool) -> None:
         """Write a pool."""

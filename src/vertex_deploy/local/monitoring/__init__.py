@@ -10,8 +10,9 @@ Deliberately left out: groups, uptime checks, MQL and PromQL, organization and
 folder scopes, ALIGN_PERCENT_CHANGE. Asked for, they are refused with INVALID_ARGUMENT or UNIMPLEMENTED.
 """
 
+from vertex_deploy.local.monitoring.quota_points import QuotaPoints
 from vertex_deploy.local.monitoring.recorder import MetricRecorder
 from vertex_deploy.local.monitoring.service import MetricService
 from vertex_deploy.local.monitoring.store import SeriesStore
 
-__all__ = ["MetricRecorder", "MetricService", "SeriesStore"]
+__all__ = ["MetricRecorder", "MetricService", "QuotaPoints", "SeriesStore"]

@@ -1,4 +1,4 @@
-"""Vertex AI's online prediction metrics and the monitored resources, as data.
+"""Vertex AI's online prediction metrics, quotas and the monitored resources, as data.
 
 Source: Google's list of metrics (aiplatform.googleapis.com), checked November 2026.
 
@@ -14,6 +14,9 @@ from vertex_deploy.local.monitoring.values import Kind, Type
 
 PREFIX = "aiplatform.googleapis.com/prediction/online/"
 ENDPOINT = "aiplatform.googleapis.com/Endpoint"
+QUOTA_LIMIT = "serviceruntime.googleapis.com/quota/limit"
+QUOTA_USAGE = "serviceruntime.googleapis.com/quota/allocation/usage"
+CONSUMER_QUOTA = "consumer_quota"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +81,8 @@ _CODE = Label("response_code", "Response code (1xx, 2xx, 3xx, 4xx or 5xx).")
 _CODE_INT = Label("response_code", "HTTP response code.", Type.INT64)
 _LATENCY = Label("latency_type", "Type of latency: overhead, model or total.")
 
+_QUOTA = Label("quota_metric", "The name of quota metric or quota group.")
+
 
 def _online(  # noqa: PLR0917 - one line a row of the table below
     name: str, kind: Kind, value: Type, unit: str, description: str, labels: tuple[Label, ...], delay: int
@@ -123,8 +128,30 @@ METRICS: tuple[Metric, ...] = (
     ),
     _online("private/response_count", _D, _I, "1", "Responses of private endpoints.", (_CODE_INT, _DEPLOYED), 360),
     _online("private/prediction_latencies", _D, _H, "ms", "Latency of private endpoints.", (_DEPLOYED,), 360),
+    Metric(
+        type=QUOTA_LIMIT,
+        kind=_G,
+        value=_I,
+        unit="1",
+        display_name="Quota limit",
+        description="The limit for the quota.",
+        labels=(_QUOTA, Label("limit_name", "The limit name.")),
+        resources=(CONSUMER_QUOTA,),
+        sample_period=86400,
+    ),
+    Metric(
+        type=QUOTA_USAGE,
+        kind=_G,
+        value=_I,
+        unit="1",
+        display_name="Allocation quota usage",
+        description="The total consumed allocation quota.",
+        labels=(_QUOTA,),
+        resources=(CONSUMER_QUOTA,),
+        sample_period=60,
+    ),
 )
-"""Vertex AI's metrics of ``aiplatform.googleapis.com/Endpoint``."""
+"""Vertex AI's metrics of ``aiplatform.googleapis.com/Endpoint``, and those of quotas."""
 
 BY_TYPE: dict[str, Metric] = {m.type: m for m in METRICS}
 
@@ -137,6 +164,17 @@ RESOURCES: tuple[Resource, ...] = (
             Label("resource_container", "The identifier of the Google Cloud project that owns the endpoint."),
             Label("location", "The region in which the service is running."),
             Label("endpoint_id", "The ID of the endpoint."),
+        ),
+        custom=False,
+    ),
+    Resource(
+        CONSUMER_QUOTA,
+        "Consumer Quota",
+        "A resource that represents the consumer's quota of a service.",
+        (
+            Label("project_id", "The identifier of the consumer's project."),
+            Label("service", "The service name."),
+            Label("location", "The region of the quota, or global."),
         ),
         custom=False,
     ),

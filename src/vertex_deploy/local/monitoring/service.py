@@ -43,6 +43,7 @@ class MetricService:
             passes its sample period, which is to it what a minute is to the cloud.
         min_write_period: seconds between two written points of a custom metric: 5 in the cloud.
         ingest_delay: seconds until a point of a service metric can be read.
+        asked: is told project and metric before series are listed, for what is written when it is asked for.
     """
 
     def __init__(
@@ -54,8 +55,10 @@ class MetricService:
         min_alignment: float = 60.0,
         min_write_period: float = 5.0,
         ingest_delay: float = 0.0,
+        asked: Callable[[str, str], None] = lambda _project, _metric: None,
     ) -> None:
         self._store = store
+        self._asked = asked
         self._clock = clock
         self._project_id = project_id
         self._min_alignment = round(min_alignment * NS)
@@ -181,6 +184,7 @@ class MetricService:
         ]
         query.check(steps, metric.kind, metric.value, min_period=self._min_alignment)
         until = end if writes.user_defined(metric.type) else min(end, int(self._clock.now() * NS) - self._delay)
+        self._asked(project, metric.type)
         raw = [
             Series(key, metric.kind, metric.value, metric.unit, self._store.points(key, start, until))
             for key in self._store.keys(project, metric.type)
