@@ -240,7 +240,8 @@ def test_a_custom_metric_that_is_absent_is_not_measured():
 def test_values_outside_the_range_are_clipped_and_reported():
     gates = (gate(metric="tokens", max=20, range=[0, 30], query={"prometheus": "tokens"}),)
     verdict = last(gates, interval(1, None, sample(600, 0, tokens=9000)))
-    assert "1 values were outside its range" in verdict.readings[0].explanation
+    assert "over 1 interval;" in verdict.readings[0].explanation
+    assert "1 value was outside its range and clipped" in verdict.readings[0].explanation
     assert verdict.outcome is not Outcome.FAIL
 
 
