@@ -1,8 +1,37 @@
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
 from tests.rollout.world import World, spec_with
+from vertex_deploy.errors import CloudError
 from vertex_deploy.rollout.machine import Ending, Phase
 from vertex_deploy.rollout.requests import Verb
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from vertex_deploy.metrics.types import Interval
+
+RATING = {
+    "metric": "rating",
+    "better": "higher",
+    "worse_than_stable": "10%",
+    "range": [1, 5],
+    "inconclusive": "ignore",
+    "query": {"prometheus": 'avg(rating{v="{deployed_model_id}"})'},
+}
+
+
+def rated_world(**rollout: Any) -> World:
+    return World(spec=spec_with(gates=[{"metric": "error_rate", "max": "1%", "min_requests": 100}, RATING], **rollout))
+
+
+def warnings(world: World) -> list[str]:
+    return [entry.text for entry in world.store().log(world.record().id) if entry.kind == "warning"]
 
 
 def paused_by_a_gate() -> World:
@@ -17,6 +46,7 @@ def test_resuming_after_a_failed_gate_judges_anew_from_there() -> None:
     world.errors = 0.0
     world.ask(Verb.RESUME)
     assert world.run().ending is Ending.PROMOTED
+    assert any(entry.text.endswith("a new judge starts here") for entry in world.store().log(world.record().id))
 
 
 def test_a_controller_that_was_killed_after_the_resume_judges_anew_as_well() -> None:
@@ -32,3 +62,43 @@ def test_what_is_still_bad_after_the_resume_fails_again() -> None:
     world.ask(Verb.RESUME)
     assert world.run().phase is Phase.PAUSED
     assert world.phases().count("holding") == 2
+
+
+def test_a_custom_metric_that_stable_never_had_is_said_before_anything_changes() -> None:
+    world = rated_world()
+    assert world.run().ending is Ending.PROMOTED
+    (said,) = warnings(world)
+    assert "stable has no values of rating in the last hour" in said
+
+
+def test_a_custom_metric_that_stable_never_had_refuses_the_start_where_the_spec_says_so() -> None:
+    world = rated_world(on_missing_metrics="refuse")
+    assert world.run().ending is Ending.FAILED
+    assert "no values of rating" in world.record().reason
+    assert world.target.deploys == 0
+
+
+def test_a_custom_metric_that_stable_has_is_not_warned_of() -> None:
+    world = rated_world()
+    produce = world.source.produce
+
+    def rated(stable: str, canary: str, since: datetime, until: datetime) -> Sequence[Interval]:
+        assert produce is not None
+        found = produce(stable, canary, since, until)
+        return [replace(i, stable=i.stable and replace(i.stable, gauges={"rating": 4.5})) for i in found]
+
+    world.source.produce = rated
+    world.run()
+    assert warnings(world) == []
+
+
+@pytest.mark.parametrize("silent", [False, True])
+def test_a_custom_metric_that_cannot_be_read_is_warned_of_once_with_and_without_intervals(silent: bool) -> None:
+    world = World()
+    controller = world.start()
+    controller.run(stop=lambda record: record.phase is Phase.HOLDING)
+    world.source.problem = CloudError("rating: UNAVAILABLE", code="UNAVAILABLE")
+    if silent:
+        world.source.produce = lambda *_: []
+    controller.run(stop=lambda record: record.phase is Phase.HOLDING and record.step == 1)
+    assert warnings(world) == ["metrics could not be read: rating: UNAVAILABLE"]

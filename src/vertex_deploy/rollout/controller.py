@@ -85,6 +85,7 @@ class Controller:
         self._alerts = alerts
         self._quotas = quotas
         self._blind = ""
+        self._unread = False
         self._on_idle = on_idle or (lambda _record: None)
         self._evidence = Evidence(plan=plan, gates=gates, source_for=source_for, log=lambda: store.log(self.record.id))
         self._effects = Effects(target, self.journal, clock)
@@ -129,6 +130,8 @@ class Controller:
                     f"split read back: {describe(endpoint.split)}",
                     {"actual": dict(endpoint.split)},
                 )
+            if endpoint is not None and endpoint.replicas != dict(self.record.replicas):
+                self.journal.save(replace(self.record, replicas=endpoint.replicas))
         request = self._store.next_request(record.handled)
         seen = Seen(now=self._clock.now(), endpoint=endpoint, request=request, alarm=self._alarm())
         return seen, endpoint.etag if endpoint else ""
@@ -245,7 +248,9 @@ class Controller:
             after = replace(after, measured_until=intervals[-1].end.timestamp())
             data = {"intervals": [codec.to_json(interval) for interval in intervals], "verdict": verdict}
             self.journal.commit(after, "measured", f"{verdict['outcome']}: {verdict['explanation']}", data)
-        elif reading.problem:
-            self.journal.commit(after, "warning", f"metrics could not be read: {reading.problem}")
         else:
             self.journal.save(after)
+        # Told once, until metrics can be read again; without all of them there may be intervals too.
+        if reading.problem and not self._unread:
+            self.journal.note("warning", f"metrics could not be read: {reading.problem}")
+        self._unread = bool(reading.problem)

@@ -123,9 +123,11 @@ class Evidence:
         Raises:
             CloudError: see ``measured_lately``.
         """
+        names = dict.fromkeys(gate.metric for gate in self._gates if gate.custom and not gate.dry_run)
+        if not names:
+            return ()
         samples = [interval.stable for interval in self._hour(endpoint, stable, now)]
         seen = {name for sample in samples if sample is not None for name in sample.gauges}
-        names = dict.fromkeys(gate.metric for gate in self._gates if gate.custom and not gate.dry_run)
         return tuple(name for name in names if name not in seen)
 
     def _hour(self, endpoint: str, stable: str, now: float) -> Sequence[Interval]:

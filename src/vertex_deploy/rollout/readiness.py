@@ -96,6 +96,11 @@ def _metrics_missing(plan: Plan, evidence: Evidence, endpoint: str | None, stabl
         return ""
     if not plan.gated:
         return "no gates are configured: steps only take time"
-    if evidence.measured_lately(endpoint, stable, now):
+    if not evidence.measured_lately(endpoint, stable, now):
+        return "stable has no metrics of the last hour: gates cannot pass until requests come"
+    lacking = ", ".join(evidence.lacking(endpoint, stable, now))
+    if not lacking:
         return ""
-    return "stable has no metrics of the last hour: gates cannot pass until requests come"
+    return (
+        f"stable has no values of {lacking} in the last hour: no comparison with it can pass; check the gates' queries"
+    )

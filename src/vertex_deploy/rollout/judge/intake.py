@@ -163,15 +163,20 @@ class Ledger:
     def notes(self) -> tuple[str, ...]:
         """One sentence for each oddity seen so far."""
         texts = {
-            "duplicate": "{n} intervals came twice and were counted once",
-            "revised": "{n} intervals came again with other numbers; the first stand",
-            "overlap": "{n} intervals overlapped ones already counted and were ignored",
-            "empty": "{n} intervals had no length and were ignored",
-            "late": "{n} intervals came late and were counted as evidence",
-            "reset": "{n} samples had counters that went backwards and count as not measured",
-            "cut": "{n} intervals held a change of split and were not used to compare the versions",
+            "duplicate": "{n} interval{s} came twice and {was} counted once",
+            "revised": "{n} interval{s} came again with other numbers; the first numbers stand",
+            "overlap": "{n} interval{s} overlapped others that were counted and {was} ignored",
+            "empty": "{n} interval{s} had no length and {was} ignored",
+            "late": "{n} interval{s} came late and {was} counted as evidence",
+            "reset": "{n} sample{s} had counters that went backwards: not measured",
+            "cut": "{n} interval{s} held a change of split and {was} not used to compare the versions",
         }
-        return tuple(text.format(n=self.counts[key]) for key, text in texts.items() if key in self.counts)
+        return tuple(_counted(text, self.counts[key]) for key, text in texts.items() if key in self.counts)
 
     def _count(self, key: str) -> None:
         self.counts[key] = self.counts.get(key, 0) + 1
+
+
+def _counted(text: str, n: int) -> str:
+    one = n == 1
+    return text.format(n=n, s="" if one else "s", was="was" if one else "were")

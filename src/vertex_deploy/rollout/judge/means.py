@@ -97,11 +97,13 @@ class Mean(Check):
         against = (
             "" if self.limit is not None else f", stable's {stable:.4g}" if stable is not None else ", stable's unknown"
         )
-        clipped = f"; {self._clipped} values were outside its range and clipped" if self._clipped else ""
+        were = "value was" if self._clipped == 1 else "values were"
+        clipped = f"; {self._clipped} {were} outside its range and clipped" if self._clipped else ""
+        intervals = f"{self.canary.points} interval{'' if self.canary.points == 1 else 's'}"
         shown = "unknown" if value is None else f"{value:.4g}"
         wanted = "unknown" if bound is None else f"{bound:.4g}"
         said = (
-            f"{self.gate.metric} of the canary is {shown} over {self.canary.points} intervals{against};"
+            f"{self.gate.metric} of the canary is {shown} over {intervals}{against};"
             f" {side} {wanted} is accepted{clipped}"
         )
 
