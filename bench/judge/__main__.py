@@ -51,11 +51,11 @@ breaks its promise where the whole interval lies above 5%. One that spends its a
 so some of {runs} runs may be more than 5% by chance.
 """
 
-_LIMITS = """Some of this no test can do. However it is made, a test that fails an accepted canary in at most 5% of the
-hours needs so many requests to tell a worse one from it; `bench/judge/limits.py` has the two bounds (Wald's on the mean,
-for the bad requests; Neyman's and Pearson's on the median, for the time). "At least" is that bound, for a test that
-detects as often as the less able of the two and, for latencies, counts requests above the bucket bound nearest to p95.
-Mann-Whitney is not held to it: nothing bounds its false alarms when it is read again and again.
+_LIMITS = """Some of this no test can do. However it is made, a test that fails an accepted canary in at most 5% of
+the hours needs so many requests to tell a worse one from it; `bench/judge/limits.py` has the two bounds (Wald's on
+the mean, for the bad requests; Neyman's and Pearson's on the median, for the time). "At least" is that bound, for a
+test that detects as often as the less able of the two and, for latencies, counts requests above the bucket bound
+nearest to p95. Mann-Whitney is not held to it: nothing bounds its false alarms when it is read again and again.
 """
 
 _MARGIN = """## What a margin costs
