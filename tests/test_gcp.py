@@ -2,8 +2,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import grpc
 import pytest
 from google.api_core import exceptions
+from google.auth import exceptions as auth
 
 from vertex_deploy import gcp
 from vertex_deploy.errors import CloudError, UsageError
@@ -82,3 +84,39 @@ def test_the_policy_gives_up_after_its_attempts() -> None:
     policy = gcp.RetryPolicy(attempts=3)
     assert [policy.delay(n, "UNAVAILABLE", 1.0) for n in (1, 2, 3)] == [0.5, 1.0, None]
     assert policy.delay(1, "NOT_FOUND", 1.0) is None
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (auth.RefreshError("invalid_grant: Token has been expired or revoked."), "UNAUTHENTICATED"),
+        (auth.RefreshError("internal_failure", retryable=True), "UNAVAILABLE"),
+        (auth.TransportError("Max retries exceeded"), "UNAVAILABLE"),
+        (auth.DefaultCredentialsError("none"), "UNAUTHENTICATED"),
+        (
+            exceptions.ServiceUnavailable("Getting metadata from plugin failed with error: ('invalid_grant: Token has"),
+            "UNAUTHENTICATED",
+        ),
+        (
+            exceptions.ServiceUnavailable("Getting metadata from plugin failed with error: Max retries exceeded"),
+            "UNAVAILABLE",
+        ),
+        (exceptions.ServiceUnavailable("invalid_grant is said of something else"), "UNAVAILABLE"),
+    ],
+)
+def test_credentials_that_are_over_are_told_from_a_token_server_that_is_down(error: Exception, code: str) -> None:
+    if isinstance(error, exceptions.ServiceUnavailable):
+        # Over gRPC the exception carries its code.
+        error.grpc_status_code = grpc.StatusCode.UNAVAILABLE
+    assert gcp.code_of(error) == code
+
+
+def test_credentials_that_are_over_are_not_asked_for_again() -> None:
+    waits: list[float] = []
+
+    def method(**_: Any) -> Any:
+        raise auth.RefreshError("invalid_grant")
+
+    with pytest.raises(CloudError, match="application-default login") as found:
+        caller(waits)(method, {}, what="Get x")
+    assert (found.value.code, found.value.transient, waits) == ("UNAUTHENTICATED", False, [])

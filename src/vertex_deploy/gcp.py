@@ -19,6 +19,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import random
+import re
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -34,6 +35,14 @@ MONITORING_REST_VARIABLE = "VERTEX_DEPLOY_MONITORING_REST_ENDPOINT"
 
 # Codes after which the same call may succeed (https://google.aip.dev/194, and 429 as quotas refill).
 TRANSIENT = frozenset({"UNAVAILABLE", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED"})
+
+# How gRPC begins what its plugin for tokens raised, and what OAuth (RFC 6749, 5.2) and google.auth say there of
+# credentials that no waiting renews.
+_PLUGIN = "Getting metadata from plugin failed"
+_REVOKED = re.compile(
+    "invalid_grant|invalid_client|unauthorized_client|invalid_rapt|access_denied|Reauthentication is needed"
+    "|do not contain the necessary fields"
+)
 
 FIXES = {
     "PERMISSION_DENIED": "grant the caller roles/aiplatform.user, roles/monitoring.viewer and, for alert policies, "
@@ -231,14 +240,9 @@ class Caller:
             attempt += 1
             try:
                 return method(request=request, retry=None, timeout=self.timeout)
-            except auth.GoogleAuthError as error:
-                raise CloudError(
-                    f"{what}: credentials were not accepted ({_one_line(error)}); {FIXES['UNAUTHENTICATED']}",
-                    code="UNAUTHENTICATED",
-                    transient=False,
-                ) from error
-            except api.GoogleAPICallError as error:
-                failure = cloud_error(what, code_of(error), _one_line(error.message), attempts=attempt)
+            except (auth.GoogleAuthError, api.GoogleAPICallError) as error:
+                said = error.message if isinstance(error, api.GoogleAPICallError) else error
+                failure = cloud_error(what, code_of(error), _one_line(said), attempts=attempt)
                 delay = self.policy.delay(attempt, failure.code, self.draw()) if repeatable else None
                 if delay is None:
                     raise failure from error
@@ -246,9 +250,20 @@ class Caller:
 
 
 def code_of(error: Any) -> str:
-    """The gRPC code's name of a ``google.api_core`` exception; ``UNKNOWN`` where it carries none."""
+    """The gRPC code's name of an exception of ``google.api_core`` or ``google.auth``; ``UNKNOWN`` where there is none.
+
+    Credentials that only a person can renew are UNAUTHENTICATED, however they show: gRPC says UNAVAILABLE of whatever
+    its plugin for tokens raises. A token server that cannot be reached is UNAVAILABLE.
+    """
+    from google.auth import exceptions as auth  # noqa: PLC0415 - heavy: only when a call is made
+
+    if isinstance(error, auth.GoogleAuthError):
+        passes = error.retryable or isinstance(error, auth.TransportError)
+        return "UNAVAILABLE" if passes else "UNAUTHENTICATED"
     status = getattr(error, "grpc_status_code", None)
-    return str(status.name) if status is not None else "UNKNOWN"
+    code = str(status.name) if status is not None else "UNKNOWN"
+    message = str(getattr(error, "message", ""))
+    return "UNAUTHENTICATED" if _PLUGIN in message and _REVOKED.search(message) else code
 
 
 def cloud_error(what: str, code: str, message: str, *, attempts: int = 1) -> CloudError:

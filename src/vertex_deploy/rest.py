@@ -18,6 +18,7 @@ from vertex_deploy.gcp import (
     MONITORING_VARIABLE,
     RetryPolicy,
     cloud_error,
+    code_of,
     monitoring_address,
     parse_address,
 )
@@ -91,7 +92,7 @@ def call(found: Any, method: str, url: str, *, timeout: float = TIMEOUT, **optio
 
         if not isinstance(error, exceptions.GoogleAuthError):
             raise
-        raise cloud_error(what, "UNAUTHENTICATED", _one_line(error)) from error
+        raise cloud_error(what, code_of(error), _one_line(error)) from error
     if answer.status_code != _OK:
         raise cloud_error(what, _CODES.get(answer.status_code, "UNKNOWN"), _message(answer))
     try:

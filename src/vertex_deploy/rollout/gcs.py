@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from vertex_deploy.errors import CloudError, UsageError
-from vertex_deploy.gcp import FIXES, RetryPolicy
+from vertex_deploy.gcp import FIXES, RetryPolicy, code_of
 from vertex_deploy.rollout.blobs import Stale
 
 if TYPE_CHECKING:
@@ -204,7 +204,7 @@ class GcsBlobs:
             except api.PreconditionFailed:
                 raise
             except auth.GoogleAuthError as error:
-                code, message = "UNAUTHENTICATED", str(error)
+                code, message = code_of(error), str(error)
             except api.GoogleAPICallError as error:
                 code, message = _code(error), error.message
             except (requests.ConnectionError, requests.Timeout) as error:
