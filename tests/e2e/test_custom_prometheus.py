@@ -1,0 +1,233 @@
+"""Gates on custom metrics from a real Prometheus, which scrapes counters of two versions from a server of this test.
+
+Prometheus is Debian's package of that name; without its binary on PATH these tests skip. Prometheus asks four times a
+second where a minute's window would hold a handful of scrapes: the interval judged in a rehearsal is one second long.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import threading
+import time
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+
+from vertex_deploy.errors import CloudError
+from vertex_deploy.metrics.prometheus import PrometheusGauge, PrometheusServer
+from vertex_deploy.metrics.types import Interval
+
+from .rollouts import Rollouts, until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from .conftest import Cli
+
+BINARY = shutil.which("prometheus")
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.slow,
+    pytest.mark.skipif(BINARY is None, reason="no prometheus on PATH (apt-get install prometheus)"),
+]
+
+SCRAPE = 0.25
+COST = (
+    'sum(rate(cost_total{deployed_model_id="{deployed_model_id}"}[{interval}]))'
+    ' / sum(rate(requests_total{deployed_model_id="{deployed_model_id}"}[{interval}]))'
+)
+
+
+class Exporter(ThreadingHTTPServer):
+    """Counters at /metrics: ten requests a second of each version, in two replicas, at its cost.
+
+    Args:
+        costs: of a request, by deployed model id; may be added to.
+    """
+
+    daemon_threads = True
+
+    def __init__(self, **costs: float) -> None:
+        self.costs, self.began = costs, time.monotonic()
+        super().__init__(("127.0.0.1", 0), Handler)
+
+    def text(self) -> str:
+        served = 10 * (time.monotonic() - self.began)
+        lines = []
+        for version, cost in self.costs.items():
+            for replica, share in (("0", 0.75), ("1", 0.25)):
+                labels = f'{{deployed_model_id="{version}",replica="{replica}"}}'
+                lines += [f"requests_total{labels} {served * share}", f"cost_total{labels} {served * share * cost}"]
+        return "\n".join([*lines, ""])
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Exporter
+
+    def do_GET(self) -> None:
+        body = self.server.text().encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "text/plain; version=0.0.4")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing for each scrape."""
+
+
+@contextmanager
+def serving(exporter: Exporter) -> Iterator[None]:
+    thread = threading.Thread(target=exporter.serve_forever, args=(0.05,))
+    thread.start()
+    try:
+        yield
+    finally:
+        exporter.shutdown()
+        thread.join()
+        exporter.server_close()
+
+
+@contextmanager
+def scraping(exporter: Exporter, folder: Path) -> Iterator[str]:
+    """The address of a Prometheus on a port of its own choice that scrapes ``exporter``."""
+    target = f"127.0.0.1:{exporter.server_address[1]}"
+    config, log = folder / "prometheus.yml", folder / "prometheus.log"
+    job = {
+        "job_name": "versions",
+        "scrape_interval": f"{SCRAPE * 1000:.0f}ms",
+        "scrape_timeout": f"{SCRAPE * 1000:.0f}ms",
+        "static_configs": [{"targets": [target]}],
+    }
+    config.write_text(yaml.safe_dump({"scrape_configs": [job]}))
+    command = [
+        str(BINARY),
+        f"--config.file={config}",
+        f"--storage.tsdb.path={folder / 'data'}",
+        "--web.listen-address=127.0.0.1:0",
+    ]
+    with log.open("w") as file:
+        process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT)
+    try:
+        until(lambda: "ready to receive web requests" in log.read_text() or process.poll() is not None, 30)
+        found = re.search(r'"?Listening on"? address=(127\.0\.0\.1:\d+)', log.read_text())
+        assert found, log.read_text()
+        yield f"http://{found[1]}"
+    finally:
+        process.terminate()
+        process.wait(timeout=20)
+
+
+@pytest.fixture(scope="module")
+def exporter() -> Iterator[Exporter]:
+    exporter = Exporter(dear=0.004, cheap=0.002)
+    with serving(exporter):
+        yield exporter
+
+
+@pytest.fixture(scope="module")
+def prometheus(exporter: Exporter, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with scraping(exporter, tmp_path_factory.mktemp("prometheus")) as url:
+        yield url
+
+
+def last_seconds(count: int, seconds: float = 2.0) -> list[Interval]:
+    """Intervals that ended lately, oldest first."""
+    end = datetime.now(UTC)
+    return [Interval(end - timedelta(seconds=n * seconds), seconds, None, None) for n in reversed(range(count))]
+
+
+def gauge(url: str, query: str) -> PrometheusGauge:
+    return PrometheusGauge(name="cost_per_request", query=query, server=PrometheusServer(url))
+
+
+def test_the_means_of_both_versions_are_read_at_the_ends_of_the_intervals(prometheus: str) -> None:
+    asked = gauge(prometheus, COST)
+    until(lambda: len(asked.points(["dear", "cheap"], last_seconds(3))) == 6, 30)
+    intervals = last_seconds(3)
+    found = asked.points(["dear", "cheap"], intervals)
+    ends = [interval.end.timestamp() for interval in intervals]
+    assert [(point.deployed_id, point.end) for point in found] == [(v, end) for v in ("dear", "cheap") for end in ends]
+    assert [point.value for point in found] == pytest.approx([0.004] * 3 + [0.002] * 3)
+
+
+def test_a_version_that_is_not_scraped_was_not_measured(prometheus: str) -> None:
+    assert gauge(prometheus, COST).points(["nobody"], last_seconds(3)) == []
+
+
+def test_an_expression_of_several_series_is_refused_with_their_names(prometheus: str) -> None:
+    asked = gauge(prometheus, 'requests_total{deployed_model_id="{deployed_model_id}"}')
+    until(lambda: bool(gauge(prometheus, COST).points(["dear"], last_seconds(1))), 30)
+    with pytest.raises(CloudError, match=r'2 series where one is needed .*replica="0".*put sum') as caught:
+        asked.points(["dear"], last_seconds(1))
+    assert not caught.value.transient
+
+
+def test_what_prometheus_says_of_a_wrong_expression_is_passed_on(prometheus: str) -> None:
+    with pytest.raises(CloudError, match="parse error") as caught:
+        gauge(prometheus, "sum(rate(").points(["dear"], last_seconds(1))
+    assert caught.value.code == "INVALID_ARGUMENT"
+    assert not caught.value.transient
+
+
+def test_a_prometheus_that_is_gone_is_an_error_that_may_pass(exporter: Exporter, tmp_path: Path) -> None:
+    with scraping(exporter, tmp_path) as url:
+        asked = gauge(url, COST)
+        until(lambda: bool(asked.points(["dear"], last_seconds(1))), 30)
+    with pytest.raises(CloudError) as caught:
+        asked.points(["dear"], last_seconds(1))
+    assert caught.value.code == "UNAVAILABLE"
+    assert caught.value.transient
+
+
+class Watched(Rollouts):
+    """With the address of a Prometheus in the spec."""
+
+    url = ""
+
+    def write(self, who: str, **env: object) -> None:
+        super().write(who, **env)
+        path = self.cli.folder / f"{self.name}.yaml"
+        spec = yaml.safe_load(path.read_text())
+        path.write_text(yaml.safe_dump(spec | {"monitoring": {"prometheus": {"url": self.url}}}))
+
+
+@pytest.mark.parametrize(
+    ("canary", "code", "ending"), [(0.002, 0, "promoted"), (0.009, 10, "rolled_back")], ids=["same", "dearer"]
+)
+def test_a_rollout_is_judged_by_what_prometheus_scraped(
+    vertex: Cli, exporter: Exporter, prometheus: str, *, canary: float, code: int, ending: str
+) -> None:
+    gate: dict[str, Any] = {
+        "metric": "cost_per_request",
+        "worse_than_stable": "100%",
+        "range": [0, 0.01],
+        "min_requests": 20,
+        "query": {"prometheus": COST},
+    }
+    steps = [{"weight": 50, "hold": "60s"}, {"weight": 100}]
+    settings = {"steps": steps, "gates": [gate], "keep_stable": "2s", "poll": "2s"}
+    rollouts = Watched(vertex, f"cost-{ending.replace('_', '-')}", settings)
+    rollouts.url = prometheus
+    rollouts.write("one")
+    said, out = rollouts.run("start")
+    assert said == 0, out
+    exporter.costs[rollouts.record()["canary"]] = 0.002
+    rollouts.write("two")
+    with rollouts.traffic(threads=2, pause=0.05):
+        second = rollouts.begin("start")
+        until(lambda: len(rollouts.records()) == 2 and bool(rollouts.record()["stable"]))
+        exporter.costs[rollouts.record()["canary"]] = canary
+        out, err = second.communicate(timeout=200)
+    record = rollouts.record()
+    assert (second.returncode, record["ending"]) == (code, ending), f"{record['reason']}\n{out}{err}"
+    if ending == "rolled_back":
+        assert "cost_per_request of the canary is 0.009 over" in record["reason"]
+        assert "stable's 0.002" in record["reason"]
