@@ -10,7 +10,8 @@ from vertex_deploy.rollout.machine import Phase
 from vertex_deploy.rollout.plan import plan_of
 from vertex_deploy.rollout.requests import Verb
 from vertex_deploy.rollout.store import Lease
-from vertex_deploy.rollout.view import GateView, View, evidence_bar, lines, quantity, view_of
+from vertex_deploy.rollout.view import GateView, Share, View, evidence_bar, lines, quantity, view_of
+from vertex_deploy.spec.models import Replicas
 
 
 def view(world: World, *, driven: bool = False) -> View:
@@ -25,6 +26,11 @@ def text(world: World, *, driven: bool = False) -> str:
     return found.replace(record.canary, "CANARY").replace(record.id, "ROLLOUT")
 
 
+def report_replicas(world: World, available: int) -> None:
+    """Make the target say of every deployed model how many replicas answer."""
+    world.target.deployed = tuple(replace(deployed, available=available) for deployed in world.target.deployed)
+
+
 def test_a_hold_shows_step_time_left_split_and_readings() -> None:
     world = World()
     controller = world.start()
@@ -34,8 +40,8 @@ def test_a_hold_shows_step_time_left_split_and_readings() -> None:
         "lite0  holding  step 1 of 3 (10%)  30s left\n"
         "├─ split is 111: 90%, CANARY: 10%; holding for 1m\n"
         "├─ endpoint 1\n"
-        "│  ├─ stable ██████████████████··  90%  111  m@1\n"
-        "│  └─ canary ██··················  10%  CANARY  m@2\n"
+        "│  ├─ stable ██████████████████··  90%  111  m@1  replicas unknown\n"
+        "│  └─ canary ██··················  10%  CANARY  m@2  replicas unknown\n"
         "├─ gates, with the evidence against the new version\n"
         "│  └─ ✔ error_rate  absolute  ·········· 1 of 40  0%, limit 1%, stable 0%, 200 requests: pass\n"
         "└─ ROLLOUT, started 2027-01-15T08:00:00Z, driven by pid 42 on box"
@@ -49,9 +55,46 @@ def test_a_split_that_is_not_as_it_should_be_shows_both() -> None:
         step(controller)
     world.target.change_split({"111": 70, controller.record.canary: 30})
     controller.run()
-    assert "│  ├─ stable ██████████████······  70%  (desired 90%)  111  m@1" in text(world)
+    assert "│  ├─ stable ██████████████······  70%  (desired 90%)  111  m@1  replicas unknown" in text(world)
     assert "paused" in text(world)
     assert view(world).exit_code == 12
+
+
+def test_replicas_are_those_of_the_last_look_and_change_without_an_entry_in_the_history() -> None:
+    world = World(spec=spec_with())
+    world.spec = world.spec.model_copy(
+        update={"target": world.spec.target.model_copy(update={"replicas": Replicas(min=2, max=10)})}
+    )
+    controller = world.start()
+    while controller.record.phase is not Phase.HOLDING:
+        step(controller)
+    entries = len(world.store().log(world.record().id))
+    report_replicas(world, 3)
+    controller._look()
+    assert "111  m@1  3 replicas" in text(world)
+    assert "CANARY  m@2  3 of 2..10 replicas" in text(world)
+    assert [share.replicas for share in view(world).shares] == [3, 3]
+    assert len(world.store().log(world.record().id)) == entries
+    written = world.store().current()
+    controller._look()
+    assert world.store().current() == written
+
+
+@pytest.mark.parametrize(
+    ("share", "told"),
+    [
+        ({"replicas": 1}, "1 replica"),
+        ({"replicas": 0, "replicas_min": 1, "replicas_max": 1}, "0 of 1 replica"),
+        ({"replicas": 2, "replicas_min": 2, "replicas_max": 2}, "2 of 2 replicas"),
+        ({"replicas_min": 2, "replicas_max": 2}, "replicas unknown"),
+    ],
+)
+def test_replicas_are_told_against_what_the_spec_asks_for(share: dict[str, int], told: str) -> None:
+    world = World()
+    world.run()
+    shown = Share(role="canary", id="222", model="m@2", desired=10, actual=10, **share)
+    (line,) = [line for line in lines(replace(view(world), shares=(shown,))) if "222" in line]
+    assert line.endswith(f"222  m@2  {told}")
 
 
 def test_an_ended_rollout_shows_its_ending_and_the_verdict_it_ended_on() -> None:
@@ -140,5 +183,7 @@ def test_the_tree_in_the_guide_is_what_is_drawn() -> None:
     controller = world.start()
     while controller.record.phase is not Phase.HOLDING or world.clock.now() - controller.record.entered < 20:
         step(controller)
+    report_replicas(world, 1)
+    controller._look()
     drawn = text(world, driven=True).replace("CANARY", "222").replace("ROLLOUT", "20270115-080000-3f2a9c01")
     assert shown == drawn

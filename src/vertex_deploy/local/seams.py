@@ -87,6 +87,10 @@ class DataPlane(Protocol):
         """Take no new requests, finish those accepted, stop the replicas."""
         ...
 
+    def available(self, endpoint: str, deployed_model_id: str) -> int | None:
+        """Replicas that take requests now; None if no such deployed model runs here."""
+        ...
+
     async def scale(self, endpoint: str, deployed_model_id: str, replicas: int) -> None:
         """Run this many replicas; new ones are healthy on return, surplus ones have drained."""
         ...

@@ -99,6 +99,7 @@ class Record:
         model: projects/.../models/M@V of the new version, once uploaded.
         split: the split that we last set or accepted: id -> percent.
         actual: the split that was last read back.
+        replicas: deployed model id -> replicas that answered at the last look; absent where the API does not say.
         pending: the external effect in flight.
         measured: when metrics were last read.
         measured_until: end of the newest interval that was recorded.
@@ -129,6 +130,7 @@ class Record:
     model: str | None = None
     split: Mapping[str, int] = field(default_factory=dict)
     actual: Mapping[str, int] = field(default_factory=dict)
+    replicas: Mapping[str, int] = field(default_factory=dict)
     pending: Pending | None = None
     measured: float = 0.0
     measured_until: float = 0.0

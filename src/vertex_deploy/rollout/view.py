@@ -27,13 +27,27 @@ _BAR, _EVIDENCE_BAR = 20, 10
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Share:
-    """One version and its traffic, in percent: as it should be, and as it was read back."""
+    """One version, its traffic and its replicas.
+
+    Args:
+        role: stable, canary or other.
+        id: deployed model id.
+        model: such as m@2, or "" where that is not known.
+        desired: its traffic as it should be, percent.
+        actual: its traffic as it was read back, percent.
+        replicas: those that answered at the last look, or None where the API does not say.
+        replicas_min: the fewest that the spec asks for; None where the spec does not say it of this version.
+        replicas_max: the most that the spec allows; None with ``replicas_min``.
+    """
 
     role: str
     id: str
     model: str
     desired: int
     actual: int
+    replicas: int | None = None
+    replicas_min: int | None = None
+    replicas_max: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -204,7 +218,18 @@ def _branch(entries: list[str]) -> list[str]:
 def _share_line(share: Share) -> str:
     bar = ("█" * round(share.actual * _BAR / 100)).ljust(_BAR, "·")
     off = "" if share.actual == share.desired else f"  (desired {share.desired}%)"
-    return f"{share.role:<6} {bar} {share.actual:>3}%{off}  {share.id}  {share.model}".rstrip()
+    parts = (f"{share.role:<6} {bar} {share.actual:>3}%{off}", share.id, share.model, _replicas(share))
+    return "  ".join(part for part in parts if part)
+
+
+def _replicas(share: Share) -> str:
+    """``2 of 2..10 replicas``, ``1 replica`` where the spec gives no range, or that their number is unknown."""
+    if share.replicas is None:
+        return "replicas unknown"
+    if share.replicas_min is None:
+        return f"{share.replicas} replica{'' if share.replicas == 1 else 's'}"
+    low, high = share.replicas_min, share.replicas_max
+    return f"{share.replicas} of {low if low == high else f'{low}..{high}'} replica{'' if high == 1 else 's'}"
 
 
 def _gate_line(gate: GateView, widths: tuple[int, int]) -> str:
@@ -230,26 +255,34 @@ def _shares(record: Record) -> tuple[Share, ...]:
     versions = [("stable", record.stable, record.stable_model)]
     if record.model or record.actual.get(record.canary):
         versions.append(("canary", record.canary, record.model))
-    ours = [
-        Share(
-            role=role,
-            id=deployed,
-            model=short(model or ""),
-            desired=record.split.get(deployed, 0),
-            actual=record.actual.get(deployed, 0),
-        )
-        for role, deployed, model in versions
-        if deployed
-    ]
-    known = {share.id for share in ours}
+    known = {deployed for _, deployed, _ in versions if deployed}
     others = sorted((set(record.actual) | set(record.split)) - known)
-    return (
-        *ours,
-        *(
-            Share(role="other", id=i, model="", desired=record.split.get(i, 0), actual=record.actual.get(i, 0))
-            for i in others
-        ),
+    return tuple(
+        _share(record, role, deployed, model)
+        for role, deployed, model in [*versions, *(("other", other, None) for other in others)]
+        if deployed
     )
+
+
+def _share(record: Record, role: str, deployed: str, model: str | None) -> Share:
+    # The spec at hand is the canary's: that of another version may have asked for other numbers.
+    wanted = _wanted_replicas(record.spec) if role == "canary" else {}
+    return Share(
+        role=role,
+        id=deployed,
+        model=short(model or ""),
+        desired=record.split.get(deployed, 0),
+        actual=record.actual.get(deployed, 0),
+        replicas=record.replicas.get(deployed),
+        replicas_min=wanted.get("min"),
+        replicas_max=wanted.get("max"),
+    )
+
+
+def _wanted_replicas(spec: Mapping[str, Any]) -> Mapping[str, int]:
+    """The replicas of the spec's target; none with a pool, whose replicas all its models share."""
+    target = spec.get("target", {})
+    return {} if target.get("pool") else target.get("replicas") or {}
 
 
 def short(model: str) -> str:

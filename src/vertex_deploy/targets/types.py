@@ -53,6 +53,11 @@ class Observation:
     deployed: tuple[Deployed, ...] = ()
     split: Mapping[str, int] = field(default_factory=dict)
 
+    @property
+    def replicas(self) -> dict[str, int]:
+        """Deployed model id -> replicas that answer; without those that the API says nothing of."""
+        return {d.id: d.available for d in self.deployed if d.available is not None}
+
     def find(self, deployed_id: str) -> Deployed | None:
         """The deployed model with this id."""
         return next((d for d in self.deployed if d.id == deployed_id), None)

@@ -61,6 +61,10 @@ class FakePlane:
         await asyncio.sleep(0)
         del self.running[endpoint, deployed_model_id]
 
+    def available(self, endpoint: str, deployed_model_id: str) -> int | None:
+        plan = self.running.get((endpoint, deployed_model_id))
+        return plan.replicas if plan else None
+
     async def scale(self, endpoint: str, deployed_model_id: str, replicas: int) -> None:
         self.scaled.append((deployed_model_id, replicas))
 

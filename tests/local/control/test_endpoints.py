@@ -40,6 +40,18 @@ async def test_the_first_deployment_takes_the_traffic_it_asks_for(control, model
     ]
 
 
+async def test_a_deployed_model_says_how_many_replicas_take_requests_now(control, model, endpoint):
+    ident = await control.deploy(endpoint, model, split={"0": 100})
+    (found,) = (await control.get(endpoint)).deployed_models
+    assert found.status.available_replica_count == control.plane.running[endpoint, ident].replicas == 1
+    assert found.status.last_update_time
+    etag = (await control.get(endpoint)).etag
+    control.plane.running.clear()
+    gone = await control.get(endpoint)
+    assert not gone.deployed_models[0].status.last_update_time, "nothing is known of it, which is not zero replicas"
+    assert gone.etag == etag
+
+
 async def test_a_canary_without_a_split_gets_no_traffic(control, model, endpoint):
     stable = await control.deploy(endpoint, model, split={"0": 100})
     await control.deploy(endpoint, model, "42")

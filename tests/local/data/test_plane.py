@@ -189,6 +189,7 @@ async def test_what_does_not_exist_cannot_be_undeployed_scaled_or_killed(bench):
         assert caught.value.code is grpc.StatusCode.NOT_FOUND
     with pytest.raises(ApiError, match="No replica of '9' runs"):
         bench.plane.kill_replica("9")
+    assert bench.plane.available(ENDPOINT, "9") is None
 
 
 async def test_a_preempted_replica_gets_sigterm_is_out_of_the_traffic_and_is_replaced_later(bench, client):
@@ -202,6 +203,7 @@ async def test_a_preempted_replica_gets_sigterm_is_out_of_the_traffic_and_is_rep
     assert bench.launcher.launched[0].terminated
     model = bench.plane.endpoints[ENDPOINT].models["7"]
     assert len(model.replicas) == 1
+    assert bench.plane.available(ENDPOINT, "7") == 1
     await bench.advance_until(lambda: len(model.replicas) == 2 and all(replica.ready for replica in model.replicas))
     await load.stop()
     # What was in flight on the preempted replica may be lost, as on a Spot machine; nothing else may.

@@ -176,6 +176,12 @@ class LocalDataPlane:
             self._recorder.forget(endpoint=endpoint, deployed_model_id=deployed_model_id)
         self._gauges.counts(model)
 
+    def available(self, endpoint: str, deployed_model_id: str) -> int | None:
+        """Replicas that take requests now; see ``seams.DataPlane.available``."""
+        state = self.endpoints.get(endpoint)
+        model = state.models.get(deployed_model_id) if state else None
+        return None if model is None else sum(replica.ready for replica in model.replicas)
+
     def set_split(self, endpoint: str, split: Mapping[str, int]) -> None:
         """Route by these weights from the next request on; see ``seams.DataPlane.set_split``.
 
