@@ -183,7 +183,8 @@ class Rollout(SpecModel):
     """When somebody else moves traffic between the two versions: pause, or hold anew at that split and go on from
     there. Anything else that somebody does to the split pauses."""
     on_missing_metrics: Literal["warn", "refuse"] = "warn"
-    """When stable has no metrics of the last hour: warn that gates cannot pass until requests come, or do not start."""
+    """When stable has no metrics of the last hour, or none of a gate's custom metric: warn that gates cannot pass
+    without them, or do not start."""
     keep_stable: Duration = 86400.0
     """How long the old version stays deployed and warm after promotion."""
     deploy_timeout: Duration = 3600.0
