@@ -14,7 +14,7 @@ import typer
 
 from vertex_deploy.cli.judge import judge
 from vertex_deploy.cli.output import Output, OutputFormat, emit
-from vertex_deploy.cli.screen import Screen, clock_time
+from vertex_deploy.cli.screen import PLAIN, WATCHED, Screen, clock_time
 
 if TYPE_CHECKING:
     from vertex_deploy.rollout.record import Record
@@ -36,6 +36,7 @@ Root = Annotated[
     str, typer.Option("--store", envvar="VERTEX_DEPLOY_STORE", help="Folder or gs://BUCKET/PREFIX that keeps rollouts.")
 ]
 Events = Annotated[str | None, typer.Option("--events", metavar="FILE|-", help="Write events as NDJSON, one a line.")]
+Plain = Annotated[bool, typer.Option("--plain", envvar=PLAIN, help="One line an event, on a terminal too.")]
 Release = Annotated[
     Path | None, typer.Option("--release", help="JSON with image, artifact and commit, as a build hands over.")
 ]
@@ -51,6 +52,7 @@ def start(
     env: Env = None,
     output: Output = OutputFormat.TEXT,
     events: Events = None,
+    plain: Plain = False,
     report: Annotated[Path | None, typer.Option("--report", help="Also write the HTML report here.")] = None,
     release_file: Release = None,
     detach: Annotated[
@@ -67,7 +69,10 @@ def start(
     spec = load(spec_file, env)
     release = _release(spec, spec_file, release_file)
     store, clock = engine.open_store(engine.key_of(spec, env), root), SystemClock()
-    with session.leased(store, clock), Screen(lambda found: _lines(store, found), output, events) as screen:
+    with (
+        session.leased(store, clock),
+        Screen(lambda found: _lines(store, found), output, events, plain=plain) as screen,
+    ):
         record, resumed = session.start(store, spec, release, clock=clock)
         _announce(store, record, resumed=resumed, screen=screen)
         record = session.drive(
@@ -114,6 +119,7 @@ def retry(
     env: Env = None,
     output: Output = OutputFormat.TEXT,
     events: Events = None,
+    plain: Plain = False,
     root: Root = _ROOT,
 ) -> None:
     """Try the newest rollout again, after it failed, was aborted or rolled back: same spec, same release."""
@@ -121,7 +127,10 @@ def retry(
     from vertex_deploy.rollout.clock import SystemClock  # noqa: PLC0415 - see above
 
     store, clock = _store(spec_file, env, root), SystemClock()
-    with session.leased(store, clock), Screen(lambda found: _lines(store, found), output, events) as screen:
+    with (
+        session.leased(store, clock),
+        Screen(lambda found: _lines(store, found), output, events, plain=plain) as screen,
+    ):
         record = session.retry(store, clock=clock)
         _announce(store, record, resumed=False, screen=screen)
         record = session.drive(store, record, clock=clock, on_entry=screen.entry, on_idle=screen.record)
@@ -158,7 +167,12 @@ def status(
 
 @app.command()
 def watch(
-    spec_file: SpecFile = _SPEC, *, env: Env = None, output: Output = OutputFormat.TEXT, root: Root = _ROOT
+    spec_file: SpecFile = _SPEC,
+    *,
+    env: Env = None,
+    output: Output = OutputFormat.TEXT,
+    plain: Plain = False,
+    root: Root = _ROOT,
 ) -> None:
     """Watch a rollout that another process drives, until it ends, pauses, or nobody drives it."""
     from vertex_deploy.rollout import session  # noqa: PLC0415 - --help must not wait for it
@@ -166,8 +180,7 @@ def watch(
 
     store = _store(spec_file, env, root)
     shown = 0
-
-    with Screen(lambda found: _lines(store, found), output, None) as screen:
+    with Screen(lambda found: _lines(store, found), output, None, plain=plain, interrupted=WATCHED) as screen:
 
         def seen(record: Record) -> None:
             nonlocal shown
@@ -256,6 +269,7 @@ def tick(
     env: Env = None,
     output: Output = OutputFormat.TEXT,
     events: Events = None,
+    plain: Plain = False,
     root: Root = _ROOT,
 ) -> None:
     """Do what is due in the rollout that is under way, and exit: for a scheduler."""
@@ -263,7 +277,10 @@ def tick(
     from vertex_deploy.rollout.clock import SystemClock  # noqa: PLC0415 - see above
 
     store, clock = _store(spec_file, env, root), SystemClock()
-    with session.leased(store, clock), Screen(lambda found: _lines(store, found), output, events) as screen:
+    with (
+        session.leased(store, clock),
+        Screen(lambda found: _lines(store, found), output, events, plain=plain) as screen,
+    ):
         record = session.tick(store, session.under_way(store), clock=clock, on_entry=screen.entry)
     _finish(store, record, output, events)
 

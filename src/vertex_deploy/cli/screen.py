@@ -6,6 +6,7 @@ Left out: what the tree says (``rollout.view``).
 from __future__ import annotations
 
 import json
+import os
 import sys
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,10 +15,19 @@ from typing import TYPE_CHECKING, Any
 from vertex_deploy.cli.output import OutputFormat
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from typing import Self, TextIO
 
     from vertex_deploy.rollout.record import LogEntry, Record
+
+RESUME = "interrupted: traffic stays where it is; `vertex-deploy rollout start` goes on with the rollout"
+"""What Ctrl-C says to who drives a rollout."""
+
+WATCHED = "no longer watched: the rollout itself goes on"
+"""What Ctrl-C says to who only watches."""
+
+PLAIN = "VERTEX_DEPLOY_PLAIN"
+"""Variable that asks for plain lines, as --plain does."""
 
 QUIET = 10.0
 """Seconds between two measurements that say the same, where each takes a line."""
@@ -30,10 +40,21 @@ class Screen:
         lines: gives the tree of a record.
         output: the command's ``-o``; progress goes to standard error where standard output carries JSON.
         events: where events go as NDJSON: a file, - or None.
+        plain: one line an event on a terminal too.
+        interrupted: what is said when Ctrl-C ends it.
     """
 
-    def __init__(self, lines: Callable[[Record], list[str]], output: OutputFormat, events: str | None) -> None:
+    def __init__(
+        self,
+        lines: Callable[[Record], list[str]],
+        output: OutputFormat,
+        events: str | None,
+        *,
+        plain: bool = False,
+        interrupted: str = RESUME,
+    ) -> None:
         self._lines = lines
+        self._interrupted = interrupted
         self._measured = ("", 0.0)
         self._stack = ExitStack()
         self._events: TextIO | None = None
@@ -44,7 +65,7 @@ class Screen:
         quiet = output is OutputFormat.JSON or events == "-"
         self._out = sys.stderr if quiet else sys.stdout
         self._live: Any = None
-        if self._out.isatty():
+        if self._out.isatty() and not plain and can_redraw(os.environ):
             from rich.console import Console  # noqa: PLC0415 - only where there is a terminal to draw on
             from rich.live import Live  # noqa: PLC0415 - see above
 
@@ -54,8 +75,12 @@ class Screen:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        # First the tree goes and the cursor comes back: the line must stay.
         self._stack.close()
+        if kind is not None and issubclass(kind, KeyboardInterrupt):
+            self._out.write(self._interrupted + "\n")
+            self._out.flush()
 
     def entry(self, entry: LogEntry, record: Record) -> None:
         """One more line of history."""
@@ -90,6 +115,11 @@ class Screen:
         else:
             self._out.write(line + "\n")
             self._out.flush()
+
+
+def can_redraw(environment: Mapping[str, str]) -> bool:
+    """Whether the terminal of this environment can move its cursor. No colours are used: NO_COLOR is nothing to it."""
+    return environment.get("TERM", "dumb").lower() not in {"dumb", "unknown", ""} and not environment.get(PLAIN)
 
 
 def clock_time(seconds: float) -> str:

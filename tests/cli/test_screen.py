@@ -1,0 +1,130 @@
+"""The live tree on a real pseudo-terminal: what reaches the terminal, and what stands on it."""
+
+from __future__ import annotations
+
+import os
+import pty
+import select
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pyte
+import pytest
+
+from tests.rollout.world import World
+from vertex_deploy.cli.output import OutputFormat
+from vertex_deploy.cli.screen import RESUME, Screen, can_redraw
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from vertex_deploy.rollout.record import Record
+
+CLEAR_SCREEN = "\x1b[2J"
+
+
+def drawn(monkeypatch: pytest.MonkeyPatch, *, columns: int, act: Callable[[Screen], None], plain: bool = False) -> str:
+    """What a screen that writes to a pseudo-terminal sent to it."""
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setenv("LINES", "24")
+    monkeypatch.delenv("VERTEX_DEPLOY_PLAIN", raising=False)
+    main, side = pty.openpty()
+    frames = iter(range(100))
+
+    def lines(_record: Record) -> list[str]:
+        return [f"lite0  holding  {next(frames)}s left", "├─ endpoint 1", "└─ " + "gate " * 10 + "end"]
+
+    with os.fdopen(side, "w", encoding="utf-8", buffering=1) as out:
+        monkeypatch.setattr(sys, "stdout", out)
+        with Screen(lines, OutputFormat.TEXT, None, plain=plain) as screen:
+            act(screen)
+            out.flush()
+            found = received(main)
+    os.close(main)
+    return found
+
+
+def received(main: int) -> str:
+    found = b""
+    while select.select([main], [], [], 0.05)[0]:
+        found += os.read(main, 65536)
+    return found.decode()
+
+
+def shown(sent: str, columns: int) -> list[str]:
+    screen = pyte.Screen(columns, 24)
+    pyte.Stream(screen).feed(sent)
+    return [line.rstrip() for line in screen.display if line.strip()]
+
+
+@pytest.mark.parametrize("columns", [100, 30])
+def test_frames_are_drawn_in_place_on_a_wide_and_a_narrow_terminal(
+    monkeypatch: pytest.MonkeyPatch, columns: int
+) -> None:
+    record = World().start().record
+
+    def act(screen: Screen) -> None:
+        for _ in range(5):
+            screen.record(record)
+
+    sent = drawn(monkeypatch, columns=columns, act=act)
+    assert CLEAR_SCREEN not in sent
+    assert "\x1b[1A" in sent
+    found = shown(sent, columns)
+    assert [line for line in found if "holding" in line] == ["lite0  holding  4s left"]
+    assert found[1] == "├─ endpoint 1"
+    assert found[-1].endswith("end")
+
+
+def test_plain_draws_nothing_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    record = World().start().record
+    assert drawn(monkeypatch, columns=80, act=lambda screen: screen.record(record), plain=True) == ""
+
+
+@pytest.mark.parametrize(
+    ("environment", "redraws"),
+    [
+        ({"TERM": "xterm"}, True),
+        ({"TERM": "xterm", "NO_COLOR": "1"}, True),
+        ({"TERM": "dumb"}, False),
+        ({}, False),
+        ({"TERM": "xterm", "VERTEX_DEPLOY_PLAIN": "1"}, False),
+    ],
+)
+def test_a_tree_is_drawn_where_the_cursor_can_move(environment: dict[str, str], redraws: bool) -> None:
+    assert can_redraw(environment) is redraws
+
+
+INTERRUPTED = """
+import os, signal
+os.login_tty(0)
+from vertex_deploy.cli.output import OutputFormat
+from vertex_deploy.cli.screen import Screen
+with Screen(lambda _: ["the tree"], OutputFormat.TEXT, None) as screen:
+    screen.record(None)
+    signal.pause()
+"""
+
+
+@pytest.mark.slow
+def test_ctrl_c_gives_the_cursor_back_and_says_how_to_go_on() -> None:
+    main, side = pty.openpty()
+    child = subprocess.Popen(
+        [sys.executable, "-c", INTERRUPTED], stdin=side, stderr=subprocess.DEVNULL, env={**os.environ, "TERM": "xterm"}
+    )
+    os.close(side)
+    sent = ""
+    while "the tree" not in sent:
+        assert select.select([main], [], [], 20)[0], f"no tree: {sent!r}"
+        sent += os.read(main, 65536).decode()
+    os.write(main, b"\x03")
+    while RESUME.split(":")[0] not in sent:
+        assert select.select([main], [], [], 20)[0], f"no word: {sent!r}"
+        sent += os.read(main, 65536).decode()
+    os.close(main)
+    child.wait(20)
+    assert sent.rindex("\x1b[?25h") > sent.rindex("\x1b[?25l")
+    assert "rollout start" in sent
+    assert CLEAR_SCREEN not in sent
