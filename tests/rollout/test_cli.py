@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -82,6 +83,19 @@ def test_status_history_and_report_of_an_ended_rollout(folder: Folder) -> None:
     assert folder.run("report", "--out", str(out)).exit_code == 0
     assert out.read_text().startswith("<!doctype html>")
     assert (folder.path / "rollouts" / "lite0" / record.id / "report.json").is_file()
+
+
+def test_status_of_a_rollout_under_way_returns_at_once_and_writes_nothing(folder: Folder) -> None:
+    controller = folder.world.start()
+    while controller.record.phase is not Phase.HOLDING:
+        step(controller)
+    files = {path: path.stat().st_mtime_ns for path in (folder.path / "rollouts").rglob("*") if path.is_file()}
+    began = time.monotonic()
+    found = folder.run("status", "-o", "json")
+    # The hold lasts a minute: a command that waited for anything of it would take longer than this.
+    assert time.monotonic() - began < 5
+    assert (found.exit_code, json.loads(found.stdout)["phase"]) == (0, "holding")
+    assert {p: p.stat().st_mtime_ns for p in (folder.path / "rollouts").rglob("*") if p.is_file()} == files
 
 
 def test_a_request_that_means_nothing_here_is_refused(folder: Folder) -> None:

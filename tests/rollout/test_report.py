@@ -66,6 +66,27 @@ def test_the_report_is_one_file_that_reaches_for_nothing(world: World) -> None:
     assert "@import" not in html
 
 
+def test_every_gate_has_a_plot_and_every_reading_and_event_is_told() -> None:
+    gates = [{"metric": "error_rate", "max": "1%"}, {"metric": "latency_p95", "max": "500ms"}]
+    world = World(spec=spec_with(gates=gates), errors=0.3)
+    world.run()
+    store, record = world.store(), world.record()
+    data = report_data(store, record)
+    html = render_report(data)
+    text, log = parsed(html).text, store.log(record.id)
+    assert re.findall(r"https?://[^\s\"'<>]+", html) == []
+    titles = re.findall(r'<svg [^>]*aria-label="([^"]*)"', html)
+    for check in data["checks"]:
+        assert [title for title in titles if check["gate"] in title], f"no plot of {check['gate']}: {titles}"
+    explained = [reading["explanation"] for verdict in data["verdicts"] for reading in verdict["readings"]]
+    assert len(explained) >= len(gates)
+    assert [sentence for sentence in explained if sentence not in text] == []
+    assert len(log) > 10
+    rows = re.findall(r"<tr", html.split('class="events"')[1].split("</table>")[0])
+    assert len(rows) == len(log) + 1
+    assert [entry.text for entry in log if entry.text not in text] == []
+
+
 def test_the_report_tells_how_it_ended_and_why(world: World) -> None:
     found = parsed(render_report(report_data(world.store(), world.record()))).text
     assert "rolled back" in found
