@@ -1,11 +1,11 @@
-"""What every component shares: its type's prefix, its children's options, the labels.
+"""What every component shares: its type's prefix, its children's options, the labels, what a spec must ask for.
 
 Left out: providers. Components inherit the program's; none makes one of Google's.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import pulumi
 
@@ -18,10 +18,27 @@ if TYPE_CHECKING:
 
 NAMESPACE = "vertex-deploy:infra"
 
+_Section = TypeVar("_Section")
+
 
 def labels_of(spec: Spec) -> dict[str, str]:
     """Labels of every resource that has labels: the spec's own, and the one that says whose it is."""
     return {**spec.infra.labels, OWNER_LABEL: spec.name}
+
+
+def asked(section: _Section | None, name: str) -> _Section:
+    """A section of ``infra`` that a component is made from.
+
+    Args:
+        section: as the spec has it.
+        name: of it, for the message.
+
+    Raises:
+        ValueError: the spec has none; the program asks only where it has.
+    """
+    if section is None:
+        raise ValueError(f"the spec has no infra.{name}; ask only where it has")
+    return section
 
 
 class Component(pulumi.ComponentResource):

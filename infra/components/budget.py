@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Self
 
 from pulumi_gcp import billing
 
-from infra.components.base import Component
+from infra.components.base import Component, asked
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,9 +52,7 @@ class BudgetArgs:
         Raises:
             ValueError: the spec has no ``infra.budget``.
         """
-        wanted = spec.infra.budget
-        if wanted is None:
-            raise ValueError("the spec has no infra.budget; ask only where it has")
+        wanted = asked(spec.infra.budget, "budget")
         return cls(
             project=spec.gcp.project,
             display_name=spec.name,

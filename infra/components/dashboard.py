@@ -54,35 +54,21 @@ class Chart:
     scale: float = 1.0
 
 
+def _latency(percentile: int) -> Chart:
+    return Chart(
+        title=f"Latency, {percentile}th percentile (ms)",
+        metric="prediction_latencies",
+        aligner="ALIGN_DELTA",
+        reducer=f"REDUCE_PERCENTILE_{percentile:02}",
+        private=True,
+        gate=f"latency_p{percentile}",
+        scale=1000,
+    )
+
+
 CHARTS: tuple[Chart, ...] = (
     Chart(title="Requests a second", metric="response_count", aligner="ALIGN_RATE", reducer="REDUCE_SUM", private=True),
-    Chart(
-        title="Latency, 50th percentile (ms)",
-        metric="prediction_latencies",
-        aligner="ALIGN_DELTA",
-        reducer="REDUCE_PERCENTILE_50",
-        private=True,
-        gate="latency_p50",
-        scale=1000,
-    ),
-    Chart(
-        title="Latency, 95th percentile (ms)",
-        metric="prediction_latencies",
-        aligner="ALIGN_DELTA",
-        reducer="REDUCE_PERCENTILE_95",
-        private=True,
-        gate="latency_p95",
-        scale=1000,
-    ),
-    Chart(
-        title="Latency, 99th percentile (ms)",
-        metric="prediction_latencies",
-        aligner="ALIGN_DELTA",
-        reducer="REDUCE_PERCENTILE_99",
-        private=True,
-        gate="latency_p99",
-        scale=1000,
-    ),
+    *(_latency(percentile) for percentile in (50, 95, 99)),
     Chart(title="Replicas", metric="replicas", aligner="ALIGN_MEAN", reducer="REDUCE_SUM"),
     Chart(title="Replicas wanted", metric="target_replicas", aligner="ALIGN_MEAN", reducer="REDUCE_SUM"),
     Chart(title="CPU, share in use", metric="cpu/utilization", aligner="ALIGN_MEAN", reducer="REDUCE_MEAN"),

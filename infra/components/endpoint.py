@@ -133,8 +133,8 @@ class Endpoint(Component):
         self.endpoint_id: pulumi.Output[str] = endpoint.name
         place = f"projects/{args.project}/locations/{args.region}/endpoints"
         self.resource_name: pulumi.Output[str] = endpoint.name.apply(lambda number: f"{place}/{number}")
-        # The number is ours, so the state need not wait for it; others take the output, which waits for the endpoint.
-        self.register_outputs({"resource_name": f"{place}/{args.endpoint_id}"})
+        # No register_outputs: the engine would show what it shows of the endpoint anyway, at a call a component, and a
+        # program of many endpoints feels it (bench/infra).
 
     def _log(self, name: str, args: EndpointArgs) -> vertex.AiEndpointPredictRequestResponseLoggingConfigArgs:
         dataset = bigquery.Dataset(

@@ -17,7 +17,7 @@ import pulumi
 import pulumi_kubernetes as k8s
 from pulumi_gcp import container, serviceaccount
 
-from infra.components.base import Component, labels_of
+from infra.components.base import Component, asked, labels_of
 from infra.components.gke_nodes import node_pools
 from infra.components.network import PODS, SERVICES
 
@@ -87,9 +87,7 @@ class GkeArgs:
         Raises:
             ValueError: the spec has no ``infra.gke``.
         """
-        wanted = spec.infra.gke
-        if wanted is None:
-            raise ValueError("the spec has no infra.gke; ask only where it has")
+        wanted = asked(spec.infra.gke, "gke")
         return cls(
             project=spec.gcp.project,
             region=spec.gcp.region,

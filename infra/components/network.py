@@ -12,13 +12,15 @@ interconnects, DNS zones, a shared VPC's host project, and access levels of the 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pulumi_gcp import accesscontextmanager, compute, networkconnectivity, servicenetworking
 
-from infra.components.base import Component
+from infra.components.base import Component, asked
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import pulumi
 
     from vertex_deploy.spec import Spec
@@ -69,9 +71,7 @@ class NetworkArgs:
         Raises:
             ValueError: the spec has no ``infra.network``.
         """
-        wanted, endpoint = spec.infra.network, spec.target.endpoint
-        if wanted is None:
-            raise ValueError("the spec has no infra.network; ask only where it has")
+        wanted, endpoint = asked(spec.infra.network, "network"), spec.target.endpoint
         return cls(
             project=spec.gcp.project,
             region=spec.gcp.region,
@@ -136,40 +136,28 @@ class Network(Component):
 
     def _firewall(self, name: str, args: NetworkArgs, network: compute.Network) -> None:
         """The implied rules deny ingress already; written down with logging, so that a refusal can be seen."""
-        everything = compute.FirewallAllowArgs(protocol="all")
-        compute.Firewall(
-            f"{name}-internal",
-            name=f"{args.network}-internal",
-            project=args.project,
-            network=network.id,
-            direction="INGRESS",
-            priority=1000,
-            source_ranges=[args.subnet, args.pods],
-            allows=[everything],
-            opts=self.child(),
-        )
-        compute.Firewall(
-            f"{name}-health",
-            name=f"{args.network}-health",
-            project=args.project,
-            network=network.id,
-            direction="INGRESS",
-            priority=1000,
-            source_ranges=list(HEALTH_CHECKS),
-            allows=[compute.FirewallAllowArgs(protocol="tcp")],
-            opts=self.child(),
-        )
-        compute.Firewall(
-            f"{name}-deny",
-            name=f"{args.network}-deny",
-            project=args.project,
-            network=network.id,
-            direction="INGRESS",
+
+        def rule(word: str, *, sources: Sequence[str], priority: int = 1000, **what: Any) -> None:
+            compute.Firewall(
+                f"{name}-{word}",
+                name=f"{args.network}-{word}",
+                project=args.project,
+                network=network.id,
+                direction="INGRESS",
+                priority=priority,
+                source_ranges=list(sources),
+                opts=self.child(),
+                **what,
+            )
+
+        rule("internal", sources=[args.subnet, args.pods], allows=[compute.FirewallAllowArgs(protocol="all")])
+        rule("health", sources=HEALTH_CHECKS, allows=[compute.FirewallAllowArgs(protocol="tcp")])
+        rule(
+            "deny",
+            sources=["0.0.0.0/0"],
             priority=65534,
-            source_ranges=["0.0.0.0/0"],
             denies=[compute.FirewallDenyArgs(protocol="all")],
             log_config=compute.FirewallLogConfigArgs(metadata="INCLUDE_ALL_METADATA"),
-            opts=self.child(),
         )
 
     def _nat(self, name: str, args: NetworkArgs, network: compute.Network) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Self
 import pulumi
 from pulumi_gcp import artifactregistry
 
-from infra.components.base import Component, labels_of
+from infra.components.base import Component, asked, labels_of
 from vertex_deploy.spec.names import REPOSITORY
 
 if TYPE_CHECKING:
@@ -54,9 +54,7 @@ class RegistryArgs:
         Raises:
             ValueError: the spec says that it exists already.
         """
-        wanted = spec.infra.registry
-        if wanted is None:
-            raise ValueError("the spec has no infra.registry; ask only where it has")
+        wanted = asked(spec.infra.registry, "registry")
         return cls(
             project=spec.gcp.project,
             region=spec.gcp.region,

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Self
 
 from pulumi_gcp import storage
 
-from infra.components.base import Component, labels_of
+from infra.components.base import Component, asked, labels_of
 from vertex_deploy.spec import names
 from vertex_deploy.spec.infra import DAY
 
@@ -59,9 +59,7 @@ class StorageArgs:
         Raises:
             ValueError: the spec says that they exist already.
         """
-        wanted = spec.infra.storage
-        if wanted is None:
-            raise ValueError("the spec has no infra.storage; ask only where it has")
+        wanted = asked(spec.infra.storage, "storage")
         return cls(
             project=spec.gcp.project,
             region=spec.gcp.region,

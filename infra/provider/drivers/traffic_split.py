@@ -35,12 +35,12 @@ class TrafficSplitDriver:
         endpoint = news["endpoint"]
         wanted = traffic_split.as_map(news["split"])
         keep = news["owner"] == "rollout"
-        return endpoint, {**news, "observed": self._set(endpoint, wanted, keep=keep)}
+        return endpoint, {**news, "observed": set_split(self._cloud, endpoint, wanted, keep=keep)}
 
     def read(self, ident: str, state: Inputs, inputs: Inputs) -> Found | None:
         """The endpoint's split; of one that a rollout owns, the inputs stay as they were written."""
         del state
-        found = self._get(names.check_endpoint(ident))
+        found = get_endpoint(self._cloud, names.check_endpoint(ident))
         if found is None:
             return None
         observed = _observed(found)
@@ -57,9 +57,9 @@ class TrafficSplitDriver:
         if news["owner"] == "rollout":
             if left_alone(olds, news):
                 return {**news, "observed": state.get("observed", {})}
-            found = self._get(ident)
+            found = get_endpoint(self._cloud, ident)
             return {**news, "observed": _observed(found) if found is not None else {}}
-        return {**news, "observed": self._set(ident, traffic_split.as_map(news["split"]))}
+        return {**news, "observed": set_split(self._cloud, ident, traffic_split.as_map(news["split"]))}
 
     def delete(self, ident: str, state: Inputs, request: Request) -> None:
         """Empty the split if it was Pulumi's, so that what is deployed can go; leave a rollout's as it is."""
@@ -67,16 +67,10 @@ class TrafficSplitDriver:
         if state.get("owner") != "pulumi":
             return
         try:
-            self._set(ident, {})
+            set_split(self._cloud, ident, {})
         except CloudError as error:
             if error.code != NOT_FOUND:
                 raise
-
-    def _set(self, endpoint: str, wanted: Mapping[str, int], *, keep: bool = False) -> dict[str, int]:
-        return set_split(self._cloud, endpoint, wanted, keep=keep)
-
-    def _get(self, endpoint: str) -> Any:
-        return get_endpoint(self._cloud, endpoint)
 
 
 def get_endpoint(cloud: Cloud, endpoint: str) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from infra.provider import names
 from infra.provider.properties import Diff, Failure, Prop, Table, check, diff, with_defaults
 
 if TYPE_CHECKING:
@@ -13,6 +14,23 @@ if TYPE_CHECKING:
 Inputs = dict[str, Any]
 
 OWNERS = ("rollout", "pulumi")
+
+
+def on_endpoint(doc: str) -> Prop:
+    """The property that names the endpoint: another endpoint is another resource, however its project is written.
+
+    Args:
+        doc: what it is.
+    """
+    return Prop(
+        type="string",
+        required=True,
+        replace=True,
+        same=names.same_name,
+        pattern=names.ENDPOINT,
+        says="projects/P/locations/L/endpoints/E",
+        doc=doc,
+    )
 
 
 def owner(default: str, what: str) -> Prop:

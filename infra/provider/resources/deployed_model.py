@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from infra.provider import names
 from infra.provider.properties import Failure, Prop, diff
-from infra.provider.resources.base import Context, Definition, Inputs, owner
+from infra.provider.resources.base import Context, Definition, Inputs, on_endpoint, owner
 from infra.provider.values import UNKNOWN, has_unknown
 from vertex_deploy.spec import machines
 
@@ -110,15 +110,7 @@ _SCALE_ON = Prop(
 )
 
 INPUTS: dict[str, Prop] = {
-    "endpoint": Prop(
-        type="string",
-        required=True,
-        replace=True,
-        same=names.same_name,
-        pattern=names.ENDPOINT,
-        says="projects/P/locations/L/endpoints/E",
-        doc="Endpoint, projects/P/locations/L/endpoints/E.",
-    ),
+    "endpoint": on_endpoint("Endpoint, projects/P/locations/L/endpoints/E."),
     "model": Prop(
         type="string",
         required=True,

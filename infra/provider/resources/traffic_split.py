@@ -11,9 +11,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from infra.provider import names
 from infra.provider.properties import Failure, Prop, child
-from infra.provider.resources.base import Context, Definition, Inputs, left_alone, owner
+from infra.provider.resources.base import Context, Definition, Inputs, left_alone, on_endpoint, owner
 from infra.provider.values import UNKNOWN, has_unknown
 
 if TYPE_CHECKING:
@@ -48,15 +47,7 @@ _SHARE = Prop(
     },
 )
 INPUTS: dict[str, Prop] = {
-    "endpoint": Prop(
-        type="string",
-        required=True,
-        replace=True,
-        same=names.same_name,
-        pattern=names.ENDPOINT,
-        says="projects/P/locations/L/endpoints/E",
-        doc="Endpoint, projects/P/locations/L/endpoints/E; it has one split.",
-    ),
+    "endpoint": on_endpoint("Endpoint, projects/P/locations/L/endpoints/E; it has one split."),
     "split": Prop(type="array", required=True, items=_SHARE, same=_same, doc="Shares that sum to 100, in any order."),
     "owner": owner("rollout", "the split"),
 }
