@@ -122,12 +122,12 @@ def in_group(record: Record, move: Move, request: Request) -> Move | Drop:
     if nothing_begun(record) and move.ending is None:
         # Resumed, it would go to a split without a deployed model.
         return Drop(request, f"{move.reason} has no meaning before the group has begun")
+    waits = record.phase is Phase.AWAITING_GROUP
+    if waits and move.step is not None and level(move.step) <= record.ready:
+        return Drop(request, f"{move.reason}: ready for that step already, and waits for the group")
     if move.step is None or move.step <= record.step:
         return move
-    if level(move.step) <= record.ready:
-        return Drop(request, f"{move.reason}: ready for that step already, and waits for the group")
-    event = move.event if record.phase is Phase.AWAITING_GROUP else Event.ARRIVED
-    return replace(move, event=event, step=None, ready=level(move.step))
+    return replace(move, event=move.event if waits else Event.ARRIVED, step=None, ready=level(move.step))
 
 
 def others(record: Record, found: Mapping[str, Record | str | None]) -> Others:
