@@ -60,10 +60,13 @@ class Screen:
     def entry(self, entry: LogEntry, record: Record) -> None:
         """One more line of history."""
         if self._events is not None:
-            self._events.write(json.dumps({"rollout": record.id, **entry.to_json()}, default=str) + "\n")
+            self._events.write(
+                json.dumps({"rollout": record.id, **_member(record), **entry.to_json()}, default=str) + "\n"
+            )
             self._events.flush()
         if self._worth_a_line(entry):
-            self._print(f"{clock_time(entry.at)}  {record.phase:<17} {entry.text}")
+            who = f"{record.group.member:<12} " if record.group else ""
+            self._print(f"{clock_time(entry.at)}  {who}{record.phase:<17} {entry.text}")
         self.record(record)
 
     def _worth_a_line(self, entry: LogEntry) -> bool:
@@ -90,6 +93,10 @@ class Screen:
         else:
             self._out.write(line + "\n")
             self._out.flush()
+
+
+def _member(record: Record) -> dict[str, str]:
+    return {"member": record.group.member} if record.group else {}
 
 
 def clock_time(seconds: float) -> str:
