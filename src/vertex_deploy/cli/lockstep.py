@@ -1,7 +1,8 @@
 """The commands of ``vertex-deploy rollout`` where ``--env`` names a lockstep group: every member at once.
 
 ``also`` turns a command of one rollout into one of both; a member alone can be looked at and steered, but not started.
-JSON is ``{"group": ..., "members": {ENV: what the command says of one}}``. Left out: what is done (``rollout.lockstep``).
+JSON is ``{"group": ..., "members": {ENV: what the command says of one}}``. Left out: what is done
+(``rollout.lockstep``).
 """
 
 from __future__ import annotations

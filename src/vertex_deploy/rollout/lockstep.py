@@ -95,6 +95,10 @@ def start(
         if known is not None and known.id == rollout_id:
             records[member] = known
             continue
+        if store.has(rollout_id):
+            records[member] = store.load(rollout_id)
+            store.make_current(records[member])
+            continue
         spec, release = wanted[member]
         group = Group(name=name, member=member, stores=dict(keys))
         started = f"started by {whoami()} with group {name}{why}"

@@ -225,6 +225,14 @@ class RolloutStore:
             RolloutBusy: somebody else started one at the same moment.
         """
         self._put(f"{record.id}/record.json", record.dumps(), "")
+        self.make_current(record)
+
+    def make_current(self, record: Record) -> None:
+        """Finish what a killed ``create`` began.
+
+        Raises:
+            RolloutBusy: somebody else started another at the same moment.
+        """
         self._copy_tail(record)
         self._put("current.json", json.dumps({"id": record.id}).encode(), self._generations.get("current.json", ""))
 
