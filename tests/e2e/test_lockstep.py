@@ -6,6 +6,7 @@ from contextlib import ExitStack
 import pytest
 import yaml
 
+from .conftest import IMAGE
 from .rollouts import Rollouts, until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
@@ -28,6 +29,7 @@ class Grouped(Rollouts):
         path = self.cli.folder / f"{self.name}.yaml"
         spec = yaml.safe_load(path.read_text())
         spec["environments"] = {member: {"gcp": {"region": region}} for member, region in REGIONS.items()}
+        spec["environments"]["eu"]["container"] = {"image": IMAGE.replace("us-central1", "europe-west4")}
         spec["lockstep"] = {"prod": list(REGIONS)}
         path.write_text(yaml.safe_dump(spec))
 
@@ -74,7 +76,7 @@ def test_errors_in_one_region_roll_both_back(served):
     path = served.cli.folder / "pair.yaml"
     served.write("four")
     spec = yaml.safe_load(path.read_text())
-    spec["environments"]["eu"]["container"] = {"env": {"FAIL_EVERY": "2"}}
+    spec["environments"]["eu"]["container"]["env"] = {"FAIL_EVERY": "2"}
     path.write_text(yaml.safe_dump(spec))
     code, out = served.run("start", "--env", "prod", "-o", "json")
     assert (code, endings(out)) == (10, {"us": "rolled_back", "eu": "rolled_back"})
