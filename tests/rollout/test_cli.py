@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from typer.testing import CliRunner
 
+from tests.rollout.group_world import Pair
 from tests.rollout.world import World, spec_with, step
 from vertex_deploy.cli.output import OutputFormat
 from vertex_deploy.cli.rollout import app
@@ -148,3 +149,49 @@ def test_a_measurement_that_changes_the_outcome_is_shown_at_once(capsys: pytest.
             data = {"verdict": {"outcome": outcome}}
             screen.entry(LogEntry(seq=seq, at=at, kind="measured", text=f"at {at}", data=data), record)
     assert [line.split()[-1] for line in capsys.readouterr().out.splitlines()] == ["0", "4", "14"]
+
+
+GROUPED = (
+    SPEC
+    + """
+environments:
+  us: {gcp: {region: us-central1}}
+  eu: {gcp: {region: europe-west4}}
+lockstep: {prod: [us, eu]}
+"""
+)
+
+
+def grouped(folder: Folder) -> Pair:
+    (folder.path / "deploy.yaml").write_text(GROUPED)
+    pair = Pair(World(), World(errors=0.3))
+    for member, world in pair.worlds.items():
+        world.blobs = DirectoryBlobs(folder.path / "rollouts" / f"lite0@{member}")
+    return pair
+
+
+def test_a_member_of_a_group_is_not_started_alone(folder: Folder) -> None:
+    grouped(folder)
+    found = folder.run("start", "--env", "us")
+    assert isinstance(found.exception, RolloutError)
+    assert "rollout start --env prod" in str(found.exception)
+
+
+def test_a_group_is_shown_as_one_tree_and_exits_as_its_worst_member(folder: Folder) -> None:
+    pair = grouped(folder)
+    records = pair.run()
+    assert folder.run("status", "--env", "prod").stdout.startswith("prod\n├─ us: lite0  rolled_back")
+    found = folder.run("status", "--env", "prod", "--wait", "-o", "json")
+    assert found.exit_code == 10
+    data = json.loads(found.stdout)
+    assert data["group"] == "prod"
+    assert {member: view["ending"] for member, view in data["members"].items()} == {
+        "us": "rolled_back",
+        "eu": "rolled_back",
+    }
+    events = json.loads(folder.run("history", "--env", "prod", "--id", records["us"].id, "-o", "json").stdout)
+    assert min(len(log) for log in events["members"].values()) > 10
+    assert folder.run("report", "--env", "prod", "--out", str(folder.path / "r.html")).exit_code == 0
+    assert (folder.path / "r-us.html").is_file()
+    assert json.loads(folder.run("status", "--env", "eu", "-o", "json").stdout)["ending"] == "rolled_back"
+    assert "no rollout is under way" in str(folder.run("abort", "--env", "prod").exception)

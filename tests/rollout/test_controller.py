@@ -119,7 +119,9 @@ def test_the_same_release_again_has_nothing_to_do() -> None:
     assert world.target.split == {canary: 100}
 
 
-@pytest.mark.parametrize("phase", [p for p in Phase if p not in {Phase.DONE, Phase.PREFLIGHT, Phase.PAUSED}])
+@pytest.mark.parametrize(
+    "phase", [p for p in Phase if p not in {Phase.DONE, Phase.PREFLIGHT, Phase.PAUSED, Phase.AWAITING_GROUP}]
+)
 def test_abort_in_any_phase_leaves_stable_with_all_traffic(phase: Phase) -> None:
     steps = [{"weight": 10, "hold": "1m"}, {"weight": 100, "approval": phase is Phase.AWAITING_APPROVAL}]
     world = World(

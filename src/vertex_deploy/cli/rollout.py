@@ -8,13 +8,19 @@ aborted, 12 paused.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from vertex_deploy.cli import lockstep
 from vertex_deploy.cli.judge import judge
 from vertex_deploy.cli.output import Output, OutputFormat, emit
 from vertex_deploy.cli.screen import PLAIN, WATCHED, Screen, clock_time
+from vertex_deploy.cli.shown import lines as _lines
+from vertex_deploy.cli.shown import newest as _newest
+from vertex_deploy.cli.shown import release_of as _release
+from vertex_deploy.cli.shown import view as _view
+from vertex_deploy.cli.shown import write_report as _write_report
 
 if TYPE_CHECKING:
     from vertex_deploy.rollout.record import Record
@@ -46,6 +52,7 @@ _ROOT = ".vertex-deploy/rollouts"
 
 
 @app.command()
+@lockstep.also
 def start(
     spec_file: SpecFile = _SPEC,
     *,
@@ -89,6 +96,7 @@ def start(
 
 
 @app.command()
+@lockstep.also
 def plan(
     spec_file: SpecFile = _SPEC,
     *,
@@ -113,6 +121,7 @@ def plan(
 
 
 @app.command()
+@lockstep.also
 def retry(
     spec_file: SpecFile = _SPEC,
     *,
@@ -138,6 +147,7 @@ def retry(
 
 
 @app.command()
+@lockstep.also
 def status(
     spec_file: SpecFile = _SPEC,
     *,
@@ -166,6 +176,7 @@ def status(
 
 
 @app.command()
+@lockstep.also
 def watch(
     spec_file: SpecFile = _SPEC,
     *,
@@ -194,6 +205,7 @@ def watch(
 
 
 @app.command()
+@lockstep.also
 def history(
     spec_file: SpecFile = _SPEC,
     *,
@@ -263,6 +275,7 @@ def promote(
 
 
 @app.command()
+@lockstep.also
 def tick(
     spec_file: SpecFile = _SPEC,
     *,
@@ -286,6 +299,7 @@ def tick(
 
 
 @app.command()
+@lockstep.also
 def report(
     spec_file: SpecFile = _SPEC,
     *,
@@ -312,6 +326,8 @@ def _steer(verb: str, spec_file: Path, env: str | None, output: OutputFormat, ro
     from vertex_deploy.rollout.clock import SystemClock  # noqa: PLC0415 - see above
     from vertex_deploy.rollout.requests import Verb  # noqa: PLC0415 - see above
 
+    if group := lockstep.group_named(spec_file, env, root):
+        lockstep.steer(group, verb, output=output, approver=approver)
     store, clock, asked = _store(spec_file, env, root), SystemClock(), Verb(verb)
     record = session.under_way(store)
     known, to_the_end = record.handled, asked in {Verb.ABORT, Verb.ROLLBACK}
@@ -348,52 +364,8 @@ def _finish(store: RolloutStore, record: Record, output: OutputFormat, events: s
     raise typer.Exit(view.exit_code)
 
 
-def _write_report(store: RolloutStore, record: Record, path: Path) -> None:
-    from vertex_deploy.errors import UsageError  # noqa: PLC0415 - --help must not wait for it
-    from vertex_deploy.rollout.report import render_report, report_data  # noqa: PLC0415 - see above
-
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(render_report(report_data(store, record)), encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"{path}: the report cannot be written ({error.strerror}); name another place") from error
-
-
-def _release(spec: Any, spec_file: Path, release_file: Path | None) -> Any:
-    from vertex_deploy.release import build_release, read_pins  # noqa: PLC0415 - --help must not wait for it
-    from vertex_deploy.rollout.engine import git_commit  # noqa: PLC0415 - see above
-
-    pins = read_pins(release_file) if release_file else None
-    return build_release(spec, pins=pins, commit=git_commit(spec_file.parent))
-
-
 def _store(spec_file: Path, env: str | None, root: str) -> RolloutStore:
     from vertex_deploy.rollout.engine import key_of, open_store  # noqa: PLC0415 - --help must not wait for it
     from vertex_deploy.spec import load  # noqa: PLC0415 - see above
 
     return open_store(key_of(load(spec_file, env), env), root)
-
-
-def _newest(store: RolloutStore) -> Record:
-    from vertex_deploy.errors import RolloutError  # noqa: PLC0415 - --help must not wait for it
-
-    record = store.current()
-    if record is None:
-        raise RolloutError(f"{store.where}: no rollout yet; begin one with `vertex-deploy rollout start`")
-    return record
-
-
-def _view(store: RolloutStore, record: Record) -> Any:
-    import time  # noqa: PLC0415 - beside its only use
-
-    from vertex_deploy.rollout.plan import plan_of, spec_of  # noqa: PLC0415 - --help must not wait for it
-    from vertex_deploy.rollout.view import view_of  # noqa: PLC0415 - see above
-
-    now = time.time()
-    return view_of(record, plan_of(spec_of(record)), now=now, holder=store.holder(now))
-
-
-def _lines(store: RolloutStore, record: Record) -> list[str]:
-    from vertex_deploy.rollout.view import lines  # noqa: PLC0415 - --help must not wait for it
-
-    return lines(_view(store, record))

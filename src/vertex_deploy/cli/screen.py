@@ -85,10 +85,13 @@ class Screen:
     def entry(self, entry: LogEntry, record: Record) -> None:
         """One more line of history."""
         if self._events is not None:
-            self._events.write(json.dumps({"rollout": record.id, **entry.to_json()}, default=str) + "\n")
+            self._events.write(
+                json.dumps({"rollout": record.id, **_member(record), **entry.to_json()}, default=str) + "\n"
+            )
             self._events.flush()
         if self._worth_a_line(entry):
-            self._print(f"{clock_time(entry.at)}  {record.phase:<17} {entry.text}")
+            who = f"{record.group.member:<12} " if record.group else ""
+            self._print(f"{clock_time(entry.at)}  {who}{record.phase:<17} {entry.text}")
         self.record(record)
 
     def _worth_a_line(self, entry: LogEntry) -> bool:
@@ -120,6 +123,10 @@ class Screen:
 def can_redraw(environment: Mapping[str, str]) -> bool:
     """Whether the terminal of this environment can move its cursor. No colours are used: NO_COLOR is nothing to it."""
     return environment.get("TERM", "dumb").lower() not in {"dumb", "unknown", ""} and not environment.get(PLAIN)
+
+
+def _member(record: Record) -> dict[str, str]:
+    return {"member": record.group.member} if record.group else {}
 
 
 def clock_time(seconds: float) -> str:

@@ -60,6 +60,10 @@ class Move:
     request: Request | None = None
     split: Mapping[str, int] | None = None
     """The split that is ours from now on."""
+    ready: int = 0
+    """What a member of a lockstep group is ready for; see ``group``."""
+    model: str | None = None
+    """The model version that another member uploaded."""
 
 
 @dataclass(frozen=True, slots=True)

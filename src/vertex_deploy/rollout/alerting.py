@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from vertex_deploy.spec.models import Spec
 
 ROLLOUT_LABEL = "vertex_deploy_rollout"
-"""User label of a rollout's own policies; its value is the rollout's id."""
+"""User label of a rollout's own policies; its value is ``Record.label``."""
 AUTO_CLOSE = "1800s"
 """An incident without data closes after this: the shortest that the API takes."""
 
@@ -150,7 +150,7 @@ def alarm_of(incidents: Iterable[Incident], spec: Spec, record: Record) -> Alarm
     for incident in incidents:
         own = incident.labels.get(ROLLOUT_LABEL)
         standing = own is None and incident.labels.get(names.OWNER_LABEL) == spec.name
-        if own != record.id and not standing:
+        if own != record.label and not standing:
             continue
         if incident.deployed_id not in {"", record.canary}:
             alarms += _on_another(incident, spec, record)
@@ -225,9 +225,9 @@ class AlertWatch:
         Raises:
             CloudError: a policy is refused, or incidents cannot be read; names the way out.
         """
-        wanted = policies_for(self._spec, record.id, endpoint, record.canary)
+        wanted = policies_for(self._spec, record.label, endpoint, record.canary)
         try:
-            known = set(self._alerts.policies(record.id).values()) if wanted else set()
+            known = set(self._alerts.policies(record.label).values()) if wanted else set()
             for policy in wanted:
                 if policy["displayName"] not in known:
                     self._alerts.create(policy)
@@ -255,14 +255,14 @@ class AlertWatch:
         Raises:
             CloudError: an API did not answer, or the credentials expired; try again.
         """
-        if not policies_for(self._spec, record.id, record.endpoint or "endpoints/0", record.canary):
+        if not policies_for(self._spec, record.label, record.endpoint or "endpoints/0", record.canary):
             return ""
         try:
-            for name in self._alerts.policies(record.id):
+            for name in self._alerts.policies(record.label):
                 self._alerts.delete(name)
         except CloudError as error:
             # Whoever renews the credentials can still have them removed; a refusal will not change.
             if may_pass(error) or error.code == "UNAUTHENTICATED":
                 raise
-            return f"alert policies with the label {ROLLOUT_LABEL}={record.id} could not be removed: {error}"
+            return f"alert policies with the label {ROLLOUT_LABEL}={record.label} could not be removed: {error}"
         return ""

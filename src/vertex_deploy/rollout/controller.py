@@ -23,6 +23,7 @@ from vertex_deploy.rollout.driver import run
 from vertex_deploy.rollout.effects import Effects
 from vertex_deploy.rollout.evidence import Evidence
 from vertex_deploy.rollout.faults import may_pass
+from vertex_deploy.rollout.group import arrival
 from vertex_deploy.rollout.journal import Journal
 from vertex_deploy.rollout.machine import Ending, Event, Phase, advance, can
 from vertex_deploy.rollout.readiness import look
@@ -34,10 +35,12 @@ if TYPE_CHECKING:
     from vertex_deploy.rollout.actions import Action
     from vertex_deploy.rollout.alerting import Alarm, AlertWatch
     from vertex_deploy.rollout.clock import Clock
+    from vertex_deploy.rollout.group import Others
     from vertex_deploy.rollout.notify import Notifier
     from vertex_deploy.rollout.plan import Plan
     from vertex_deploy.rollout.readiness import Quotas
     from vertex_deploy.rollout.record import LogEntry, Record
+    from vertex_deploy.rollout.siblings import Siblings
     from vertex_deploy.rollout.store import RolloutStore
     from vertex_deploy.spec.gates import Gate
     from vertex_deploy.targets.types import Observation, Target
@@ -55,6 +58,7 @@ class Controller:
         source_for: gives the metric source of an endpoint.
         clock: time.
         alerts: alert policies that can end the rollout.
+        siblings: the other members of its lockstep group; None outside of one.
         quotas: reads what is left for the new version, in preflight.
         notifier: tells of transitions and failures; never waited for.
         on_entry: told of every history entry, after it was committed.
@@ -73,6 +77,7 @@ class Controller:
         clock: Clock,
         alerts: AlertWatch | None = None,
         quotas: Quotas | None = None,
+        siblings: Siblings | None = None,
         notifier: Notifier | None = None,
         on_entry: Callable[[LogEntry, Record], None] | None = None,
         on_idle: Callable[[Record], None] | None = None,
@@ -84,6 +89,8 @@ class Controller:
         self._clock = clock
         self._alerts = alerts
         self._quotas = quotas
+        self._siblings = siblings
+        self._unseen = ""
         self._blind = ""
         self._unread = False
         self._on_idle = on_idle or (lambda _record: None)
@@ -133,8 +140,19 @@ class Controller:
             if endpoint is not None and endpoint.replicas != dict(self.record.replicas):
                 self.journal.save(replace(self.record, replicas=endpoint.replicas))
         request = self._store.next_request(record.handled)
-        seen = Seen(now=self._clock.now(), endpoint=endpoint, request=request, alarm=self._alarm())
+        seen = Seen(
+            now=self._clock.now(), endpoint=endpoint, request=request, alarm=self._alarm(), others=self._others()
+        )
         return seen, endpoint.etag if endpoint else ""
+
+    def _others(self) -> Others | None:
+        """What the rest of the group says; that it cannot be read is told once."""
+        others = self._siblings.look(self.record) if self._siblings else None
+        unread = others.unread if others else ""
+        if unread and not self._unseen:
+            self.journal.note("warning", f"{unread}; it counts as not ready")
+        self._unseen = unread
+        return others
 
     def _alarm(self) -> Alarm | None:
         """What incidents lead to, where an alert means anything; that they cannot be read is told once."""
@@ -190,6 +208,7 @@ class Controller:
                 self.journal.note("warning", left)
         before, now = self.record, self._clock.now()
         record = before.moved(move.event, now=now, reason=move.reason, ending=move.ending, step=move.step)
+        record = replace(record, ready=move.ready, model=move.model or record.model)
         if move.split is not None:
             record = replace(record, split=dict(move.split))
         if move.request is not None:
@@ -237,7 +256,7 @@ class Controller:
         )
         for warning in found.warnings:
             self.journal.note("warning", warning)
-        self._move(found.found.move)
+        self._move(arrival(self.record, found.found.move))
 
     def _measure(self) -> None:
         record, now = self.record, self._clock.now()

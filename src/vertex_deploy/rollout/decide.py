@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from vertex_deploy.rollout import operations as ops
 from vertex_deploy.rollout.actions import Action, Drop, Inspect, Measure, Move, SetSplit, Wait
+from vertex_deploy.rollout.group import BEGIN, in_group, level, nothing_begun, together
 from vertex_deploy.rollout.judge.verdict import Outcome, Verdict
 from vertex_deploy.rollout.machine import Ending, Event, Phase, can
 from vertex_deploy.rollout.requests import EVENTS, Request, Verb, event_of, lacks_approval, leads_to, possible
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from vertex_deploy.rollout.alerting import Alarm
+    from vertex_deploy.rollout.group import Others
     from vertex_deploy.rollout.plan import Plan
     from vertex_deploy.rollout.record import Record
     from vertex_deploy.targets.types import Observation
@@ -34,12 +36,14 @@ class Seen:
         endpoint: the endpoint as read back, None if it is gone or not known yet.
         request: the oldest request that was not acted on.
         alarm: what open incidents lead to.
+        others: what the other members of its lockstep group say; None outside of one.
     """
 
     now: float
     endpoint: Observation | None = None
     request: Request | None = None
     alarm: Alarm | None = None
+    others: Others | None = None
 
 
 def decide(record: Record, plan: Plan, seen: Seen) -> Action:
@@ -48,6 +52,8 @@ def decide(record: Record, plan: Plan, seen: Seen) -> Action:
         return Move(
             Event.ENDPOINT_GONE, f"{record.endpoint} was deleted while it was being rolled out to", Ending.FAILED
         )
+    if seen.others is not None and (move := together(record, plan.last, seen.others)) is not None:
+        return move
     if seen.request is not None and (answer := _answer(record, plan, seen.request)) is not None:
         return answer
     return _PHASES[record.phase](record, plan, seen)
@@ -74,7 +80,8 @@ def _answer(record: Record, plan: Plan, request: Request) -> Action | None:
     if request.verb is Verb.RESUME and record.step < 0 and plan.approvals[0]:
         return Move(Event.NEEDS_APPROVAL, f"{why}; {_asks(plan, 0)}", request=request)
     ending, step = EVENTS[request.verb][1], leads_to(request.verb, record.step, plan)
-    return Move(event, why, ending, step=step, request=request)
+    move = Move(event, why, ending, step=step, request=request)
+    return in_group(record, move, request) if record.group else move
 
 
 def _asks(plan: Plan, step: int) -> str:
@@ -86,7 +93,20 @@ def _onward(record: Record, plan: Plan, why: str, event: Event = Event.PASSED) -
     step = record.step + 1
     if plan.approvals[step]:
         return Move(Event.NEEDS_APPROVAL, f"{why}; {_asks(plan, step)}")
+    if record.group:
+        return Move(Event.ARRIVED, why, ready=level(step))
     return Move(event, why, step=step)
+
+
+def _uploading(record: Record, plan: Plan, seen: Seen) -> Action:
+    others = seen.others
+    if others is not None and record.model is None and record.pending is None:
+        # Both would make the version that neither has found.
+        if others.model is not None:
+            return Move(Event.UPLOADED, f"{others.model}, uploaded for the group", model=others.model)
+        if others.uploading:
+            return Wait(seen.now + plan.poll, f"{others.uploading} uploads the release first")
+    return ops.uploading(record, plan, seen.now)
 
 
 def _preflight(record: Record, plan: Plan, seen: Seen) -> Action:
@@ -177,15 +197,33 @@ def _holding(record: Record, plan: Plan, seen: Seen) -> Action:  # noqa: PLR0911
 
 def _awaiting_approval(record: Record, plan: Plan, seen: Seen) -> Action:
     assert seen.endpoint is not None  # noqa: S101 - decide() has ended the rollout otherwise
+    return _stand_by(record, plan, seen) or Wait(_next_look(record, plan, seen), record.reason)
+
+
+def _awaiting_group(record: Record, plan: Plan, seen: Seen) -> Action:
+    """At a barrier; ``together`` has asked about the last one already, before anything else."""
+    if not nothing_begun(record) and (watched := _stand_by(record, plan, seen)) is not None:
+        return watched
+    if seen.others is None or seen.others.ready < record.ready:
+        return Wait(_next_look(record, plan, seen), seen.others.waiting if seen.others else record.reason)
+    if record.ready == BEGIN:
+        return Move(Event.GROUP_BEGINS, "every member of the group has passed preflight")
+    step = record.ready - level(0)
+    return Move(Event.GROUP_ADVANCES, f"every member of the group is ready for {plan.weights[step]}%", step=step)
+
+
+def _stand_by(record: Record, plan: Plan, seen: Seen) -> Action | None:
+    """As ``_watch``; before the first step there is nothing to measure yet."""
+    assert seen.endpoint is not None  # noqa: S101 - decide() has ended the rollout otherwise
     if record.step >= 0:
-        watched = _watch(record, plan, seen)
-        return watched or Wait(record.measured + plan.poll if plan.gated else seen.now + plan.poll, record.reason)
-    # Before the first step there is nothing to measure yet.
+        return _watch(record, plan, seen)
     if seen.endpoint.find(record.canary) is None:
         return _gone(record)
-    if dict(seen.endpoint.split) != dict(record.split):
-        return _foreign(record, plan, seen)
-    return Wait(seen.now + plan.poll, record.reason)
+    return _foreign(record, plan, seen) if dict(seen.endpoint.split) != dict(record.split) else None
+
+
+def _next_look(record: Record, plan: Plan, seen: Seen) -> float:
+    return (record.measured if plan.gated and record.step >= 0 else seen.now) + plan.poll
 
 
 def _keeping_stable(record: Record, plan: Plan, seen: Seen) -> Action:
@@ -198,6 +236,8 @@ def _keeping_stable(record: Record, plan: Plan, seen: Seen) -> Action:
     end = record.entered + plan.keep_stable
     if seen.now < end:
         return Wait(_due(record, plan, seen, end), "keeping stable warm")
+    if record.group:
+        return Move(Event.ARRIVED, "stable was kept for its time", ready=level(plan.last + 1))
     return Move(Event.KEPT, "promoted; stable is no longer kept", Ending.PROMOTED)
 
 
@@ -248,22 +288,24 @@ def _foreign(record: Record, plan: Plan, seen: Seen) -> Move:
     assert seen.endpoint is not None  # noqa: S101 - callers have looked at its split
     split = dict(seen.endpoint.split)
     what = f"somebody else changed the traffic split to {describe(split)} (expected {describe(record.split)})"
-    if plan.on_foreign_split == "adopt" and (step := _adopted(record, plan, split)) is not None:
+    if plan.on_foreign_split == "adopt" and (step := _adopted(record, plan, split, seen.others)) is not None:
         why = f"{what}; adopted, and held anew for {format_duration(plan.holds[step])}"
         return Move(Event.ADOPTED, why, step=step, split=split)
     return Move(Event.PAUSE, f"{what}; set it back and `rollout resume`, or `rollout abort`")
 
 
-def _adopted(record: Record, plan: Plan, split: Mapping[str, int]) -> int | None:
+def _adopted(record: Record, plan: Plan, split: Mapping[str, int], others: Others | None) -> int | None:
     """The step whose hold a foreign split gets, or None where going on from it would overrule what somebody meant.
 
-    That is so where another version has traffic, the canary has less than the first step gives it, or an approval was
-    passed by.
+    That is so where another version has traffic, the canary has less than the first step gives it, an approval was
+    passed by, or the group is not as far.
     """
     if not can(record.phase, Event.ADOPTED) or set(split) != {record.stable, record.canary}:
         return None
     reached = [i for i in range(plan.last) if plan.weights[i] <= split[record.canary]]
     if not reached or plan.unapproved(record.step, reached[-1]) is not None:
+        return None
+    if others is not None and reached[-1] > record.step and others.ready < level(reached[-1]):
         return None
     return reached[-1]
 
@@ -310,12 +352,13 @@ def _done(record: Record, plan: Plan, seen: Seen) -> Action:
 _PHASES: Mapping[Phase, Callable[[Record, Plan, Seen], Action]] = {
     Phase.PREFLIGHT: _preflight,
     Phase.CREATING_ENDPOINT: lambda r, p, s: ops.creating_endpoint(r, p, s.now),
-    Phase.UPLOADING: lambda r, p, s: ops.uploading(r, p, s.now),
+    Phase.UPLOADING: _uploading,
     Phase.DEPLOYING: lambda r, p, s: ops.deploying(r, p, s.now, s.endpoint),
     Phase.WARMING_UP: _warming_up,
     Phase.SHIFTING: _shifting,
     Phase.HOLDING: _holding,
     Phase.AWAITING_APPROVAL: _awaiting_approval,
+    Phase.AWAITING_GROUP: _awaiting_group,
     Phase.PAUSED: _paused,
     Phase.KEEPING_STABLE: _keeping_stable,
     Phase.REMOVING_STABLE: lambda r, p, s: ops.removing_stable(r, p, s.now, s.endpoint),

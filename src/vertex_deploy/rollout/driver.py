@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from vertex_deploy.errors import CloudError, RolloutError, VertexDeployError
 from vertex_deploy.rollout.decide import describe
 from vertex_deploy.rollout.faults import may_pass
+from vertex_deploy.rollout.machine import Phase
 from vertex_deploy.rollout.store import LEASE_SECONDS
 
 if TYPE_CHECKING:
@@ -49,6 +50,17 @@ class _Seat:
     @property
     def going(self) -> bool:
         return self.error is None and self.due is not None
+
+    @property
+    def standing(self) -> tuple[object, ...]:
+        """What the other members of a lockstep group go by."""
+        record = self.controller.record
+        return record.phase, record.step, record.ready, record.ending, record.model
+
+    @property
+    def held_up(self) -> bool:
+        """It waits for another member of its group."""
+        return self.controller.record.phase is Phase.AWAITING_GROUP
 
     def pausing(self, clock: Clock) -> bool:
         """A failure is being waited out."""
@@ -102,16 +114,53 @@ def run(
     """
     seats = [_Seat(controller) for controller in controllers]
     while True:
-        for seat in seats:
-            if seat.error is None and not seat.pausing(clock):
-                seat.turn(clock)
+        _rounds(seats, clock)
         going = [seat for seat in seats if seat.going and not stop(seat.controller.record)]
-        if not going:
+        stuck = any(not seat.going and not seat.controller.record.over for seat in seats)
+        if all(seat.held_up and stuck for seat in going):
+            # Whoever is left waits for one that is paused or gave up.
             break
         _nap(seats, min(seat.due for seat in going if seat.due is not None), clock)
     for seat in seats:
         if seat.error is not None:
             raise seat.error
+
+
+def tick(controllers: Sequence[Controller]) -> None:
+    """Do what is due in each, and in the others for what that changed.
+
+    Args:
+        controllers: each of a rollout of its own, whose lease is held.
+
+    Raises:
+        CloudError: an API failed, the first one's; all others were driven.
+        RolloutError: the store's.
+    """
+    failed: dict[int, VertexDeployError] = {}
+    seats = [_Seat(controller) for controller in controllers]
+    changed = True
+    while changed:
+        before = [seat.standing for seat in seats]
+        for number, seat in enumerate(seats):
+            try:
+                if number not in failed:
+                    seat.controller.tick()
+            except (CloudError, RolloutError) as error:
+                failed[number] = error
+        changed = before != [seat.standing for seat in seats] and len(seats) > 1
+    for number in sorted(failed):
+        raise failed[number]
+
+
+def _rounds(seats: Sequence[_Seat], clock: Clock) -> None:
+    """A turn for each, until none changes anything that another may wait for."""
+    changed = True
+    while changed:
+        before = [seat.standing for seat in seats]
+        for seat in seats:
+            if seat.error is None and not seat.pausing(clock):
+                seat.turn(clock)
+        changed = before != [seat.standing for seat in seats] and len(seats) > 1
 
 
 def _nap(seats: Sequence[_Seat], until: float, clock: Clock) -> None:

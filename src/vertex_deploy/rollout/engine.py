@@ -30,7 +30,8 @@ from vertex_deploy.rollout.notify import notifier_for
 from vertex_deploy.rollout.plan import plan_of, spec_of
 from vertex_deploy.rollout.preview import Preview, last_deployment, preview
 from vertex_deploy.rollout.quota import checked
-from vertex_deploy.rollout.record import LogEntry, Record
+from vertex_deploy.rollout.record import Group, LogEntry, Record
+from vertex_deploy.rollout.siblings import siblings_of
 from vertex_deploy.rollout.store import RolloutStore
 from vertex_deploy.spec import to_storage
 from vertex_deploy.targets.vertex import VertexTarget
@@ -60,10 +61,11 @@ def open_store(name: str, root: Path | str = ROOT) -> RolloutStore:
     """
     if str(root).startswith(SCHEME):
         where = f"{str(root).rstrip('/')}/{name}"
-        return RolloutStore(GcsBlobs(where), where)
+        return RolloutStore(GcsBlobs(where), where, beside=lambda other: open_store(other, root))
     if "://" in str(root):
         raise UsageError(f"--store {root}: write a folder, or gs://BUCKET/PREFIX")
-    return RolloutStore(DirectoryBlobs(Path(root) / name), str(Path(root) / name))
+    folder = Path(root) / name
+    return RolloutStore(DirectoryBlobs(folder), str(folder), beside=lambda other: open_store(other, root))
 
 
 def key_of(spec: Spec, env: str | None) -> str:
@@ -109,15 +111,45 @@ def begin(
     """
     current = store.current()
     if current is not None and not current.over:
-        _demand_same(current, spec, release)
+        demand_same(current, spec, release)
         return current, True
+    return create(store, spec, release, new_id(release, now), now=now, started=f"started by {who}{why}"), False
+
+
+def new_id(release: Release, now: float) -> str:
+    """A rollout's name: when it starts, and what it rolls out."""
+    return f"{datetime.fromtimestamp(now, UTC):%Y%m%d-%H%M%S}-{release.hash[:6]}{secrets.token_hex(1)}"
+
+
+def create(
+    store: RolloutStore,
+    spec: Spec,
+    release: Release,
+    rollout_id: str,
+    *,
+    now: float,
+    started: str,
+    group: Group | None = None,
+) -> Record:
+    """Make a new rollout the store's current one. The store's lease must be held.
+
+    Args:
+        store: where.
+        spec: of the rollout.
+        release: what is rolled out.
+        rollout_id: see ``new_id``; members of a group share it.
+        now: seconds since the epoch.
+        started: the first line of its history.
+        group: the lockstep group that it is part of.
+
+    Raises:
+        RolloutError: the traffic is Pulumi's.
+    """
     if spec.target.traffic == "pulumi":
         raise RolloutError(
             "target.traffic is pulumi: the split is static and the next `pulumi up` would undo a rollout; "
             "change target.split, or write traffic: rollout"
         )
-    moment = datetime.fromtimestamp(now, UTC)
-    rollout_id = f"{moment:%Y%m%d-%H%M%S}-{release.hash[:6]}{secrets.token_hex(1)}"
     record = Record(
         id=rollout_id,
         name=spec.name,
@@ -126,7 +158,7 @@ def begin(
         spec=to_storage(spec),
         spec_hash=spec_hash(spec),
         release=release,
-        canary=deployed_id_for(rollout_id),
+        canary=deployed_id_for(f"{rollout_id}/{group.member}" if group else rollout_id),
         # Requests that were left for an earlier rollout are not for this one.
         handled=f"{int(now * 1000):015d}",
         seq=2,
@@ -134,15 +166,21 @@ def begin(
             seq=1,
             at=now,
             kind="started",
-            text=f"started by {who}{why}",
+            text=started,
             data={"release": release.hash, "image": release.image},
         ),
+        group=group,
     )
     store.create(record)
-    return record, False
+    return record
 
 
-def _demand_same(current: Record, spec: Spec, release: Release) -> None:
+def demand_same(current: Record, spec: Spec, release: Release) -> None:
+    """Refuse to go on with a rollout of something else.
+
+    Raises:
+        RolloutError: the spec or the release changed since; names what differs.
+    """
     if current.spec_hash == spec_hash(spec) and current.release.hash == release.hash:
         return
     differs = changed_fields(current.spec, to_storage(spec)) or ["the release"]
@@ -199,6 +237,7 @@ def controller_for(
         clock=clock,
         alerts=AlertWatch(spec, MonitoringAlerts(spec.gcp.project)) if watching(spec) else None,
         quotas=quotas_of(spec),
+        siblings=siblings_of(record, store),
         notifier=notifier_for(spec.rollout.notify),
         on_entry=on_entry,
         on_idle=on_idle,

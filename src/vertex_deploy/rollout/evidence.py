@@ -93,7 +93,7 @@ class Evidence:
             intervals = tuple(
                 source.read(
                     # While stable is only kept warm it has no traffic, and nothing is expected of it.
-                    stable="" if record.phase is Phase.KEEPING_STABLE else record.stable or "",
+                    stable="" if record.bare else record.stable or "",
                     canary=record.canary,
                     since=_moment(max(record.measured_until, record.entered)),
                     until=until,

@@ -26,6 +26,7 @@ class Phase(StrEnum):
     SHIFTING = "shifting"
     HOLDING = "holding"
     AWAITING_APPROVAL = "awaiting_approval"
+    AWAITING_GROUP = "awaiting_group"
     PAUSED = "paused"
     KEEPING_STABLE = "keeping_stable"
     REMOVING_STABLE = "removing_stable"
@@ -69,6 +70,11 @@ class Event(StrEnum):
     STABLE_REMOVED = "stable_removed"
     RESTORED = "restored"
     CANARY_REMOVED = "canary_removed"
+    ARRIVED = "arrived"
+    GROUP_BEGINS = "group_begins"
+    GROUP_ADVANCES = "group_advances"
+    GROUP_KEPT = "group_kept"
+    GROUP_FELL = "group_fell"
 
 
 class Ending(StrEnum):
@@ -105,6 +111,7 @@ SUMMARY: Mapping[Phase, str] = {
     Phase.SHIFTING: "Sets the step's traffic split with one update.",
     Phase.HOLDING: "Measures both versions over the same minutes and judges the gates.",
     Phase.AWAITING_APPROVAL: "Waits at its split for somebody's approval of the next step; gates still watch.",
+    Phase.AWAITING_GROUP: "Waits until every member of its lockstep group is as far; gates still watch.",
     Phase.PAUSED: "Stands still and waits for a person; unless one paused it, each tick still watches.",
     Phase.KEEPING_STABLE: "The canary has all traffic; stable stays warm; absolute gates still watch.",
     Phase.REMOVING_STABLE: "Undeploys the old version, if it has no traffic.",
@@ -123,11 +130,27 @@ _STOPPABLE = (
     Phase.SHIFTING,
     Phase.HOLDING,
     Phase.AWAITING_APPROVAL,
+    Phase.AWAITING_GROUP,
     Phase.PAUSED,
     Phase.KEEPING_STABLE,
 )
 _WITH_ENDPOINT = (*_STOPPABLE[2:], Phase.REMOVING_STABLE, Phase.ROLLING_BACK, Phase.REMOVING_CANARY)
-_WITH_TRAFFIC = (Phase.SHIFTING, Phase.HOLDING, Phase.AWAITING_APPROVAL, Phase.KEEPING_STABLE)
+_WITH_TRAFFIC = (
+    Phase.SHIFTING,
+    Phase.HOLDING,
+    Phase.AWAITING_APPROVAL,
+    Phase.AWAITING_GROUP,
+    Phase.KEEPING_STABLE,
+)
+# Where a member of a lockstep group comes to a barrier.
+_BEFORE_BARRIER = (
+    Phase.PREFLIGHT,
+    Phase.WARMING_UP,
+    Phase.HOLDING,
+    Phase.AWAITING_APPROVAL,
+    Phase.PAUSED,
+    Phase.KEEPING_STABLE,
+)
 
 TRANSITIONS: Mapping[tuple[Phase, Event], Phase] = {
     (Phase.PREFLIGHT, Event.READY): Phase.CREATING_ENDPOINT,
@@ -157,6 +180,11 @@ TRANSITIONS: Mapping[tuple[Phase, Event], Phase] = {
     (Phase.AWAITING_APPROVAL, Event.APPROVED): Phase.SHIFTING,
     (Phase.AWAITING_APPROVAL, Event.ADOPTED): Phase.HOLDING,
     (Phase.AWAITING_APPROVAL, Event.GATE_FAILED): Phase.ROLLING_BACK,
+    (Phase.AWAITING_GROUP, Event.GROUP_BEGINS): Phase.CREATING_ENDPOINT,
+    (Phase.AWAITING_GROUP, Event.GROUP_ADVANCES): Phase.SHIFTING,
+    (Phase.AWAITING_GROUP, Event.GROUP_KEPT): Phase.REMOVING_STABLE,
+    (Phase.AWAITING_GROUP, Event.SKIP): Phase.AWAITING_GROUP,
+    (Phase.AWAITING_GROUP, Event.GATE_FAILED): Phase.ROLLING_BACK,
     (Phase.KEEPING_STABLE, Event.GATE_FAILED): Phase.ROLLING_BACK,
     (Phase.KEEPING_STABLE, Event.KEPT): Phase.REMOVING_STABLE,
     (Phase.REMOVING_STABLE, Event.STABLE_REMOVED): Phase.DONE,
@@ -174,6 +202,9 @@ TRANSITIONS: Mapping[tuple[Phase, Event], Phase] = {
         (phase, Event.CANARY_GONE): Phase.ROLLING_BACK
         for phase in (*_WITH_TRAFFIC, Phase.PAUSED, Phase.REMOVING_STABLE)
     },
+    (Phase.PREFLIGHT, Event.GROUP_FELL): Phase.DONE,
+    **{(phase, Event.ARRIVED): Phase.AWAITING_GROUP for phase in _BEFORE_BARRIER},
+    **{(phase, Event.GROUP_FELL): Phase.ROLLING_BACK for phase in _STOPPABLE},
     **{(phase, Event.ABORT): Phase.ROLLING_BACK for phase in _STOPPABLE},
     **{(phase, Event.ROLL_BACK): Phase.ROLLING_BACK for phase in _STOPPABLE},
     **{(phase, Event.ENDPOINT_GONE): Phase.DONE for phase in _WITH_ENDPOINT},

@@ -79,6 +79,21 @@ class LogEntry:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """The lockstep group that a rollout is part of.
+
+    Args:
+        name: of the group.
+        member: this rollout's environment.
+        stores: environment -> what its rollouts are stored under, of every member; all have the same rollout id.
+    """
+
+    name: str
+    member: str
+    stores: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
     """One rollout, as it is stored.
 
@@ -111,6 +126,8 @@ class Record:
         seq: number of the next history entry.
         tail: the history entry that this version of the record commits; written to the log after the record.
         held: a person paused it: neither gates nor alerts end it before a person asks for something.
+        group: the lockstep group that it is part of, or None.
+        ready: what it is ready for while it awaits its group; see ``group``.
         driver: token of the lease of the controller that drives it; differs for every one that took over.
     """
 
@@ -142,12 +159,25 @@ class Record:
     seq: int = 1
     tail: LogEntry | None = None
     held: bool = False
+    group: Group | None = None
+    ready: int = 0
     driver: str = ""
 
     @property
     def over(self) -> bool:
         """Nothing is left to do."""
         return self.phase is Phase.DONE
+
+    @property
+    def bare(self) -> bool:
+        """The canary has all traffic, and stable is only kept warm: nothing is measured of it."""
+        whole = self.phase is Phase.AWAITING_GROUP and set(self.split) == {self.canary}
+        return self.phase is Phase.KEEPING_STABLE or whole
+
+    @property
+    def label(self) -> str:
+        """What tells its alert policies from those of other rollouts: members of a group share the id."""
+        return f"{self.id}-{self.canary}" if self.group else self.id
 
     def moved(
         self, event: Event, *, now: float, reason: str, ending: Ending | None = None, step: int | None = None
@@ -199,6 +229,7 @@ class Record:
             known["phase"] = Phase(data["phase"])
             known["ending"] = Ending(data["ending"]) if data.get("ending") else None
             known["pending"] = Pending(**_known(Pending, data["pending"])) if data.get("pending") else None
+            known["group"] = Group(**_known(Group, data["group"])) if data.get("group") else None
             known["tail"] = LogEntry.from_json(data["tail"]) if data.get("tail") else None
             return cls(**known)
         except (ValueError, TypeError, KeyError, AttributeError) as error:

@@ -105,12 +105,21 @@ class RolloutStore:
         blobs: where it is kept.
         where: how messages name the place.
         dead: whether a lease's process is known to be dead; tests pass their own.
+        beside: opens the store of another name in the same place.
     """
 
-    def __init__(self, blobs: Blobs, where: str, *, dead: Callable[[Lease], bool] = is_dead) -> None:
+    def __init__(
+        self,
+        blobs: Blobs,
+        where: str,
+        *,
+        dead: Callable[[Lease], bool] = is_dead,
+        beside: Callable[[str], RolloutStore] | None = None,
+    ) -> None:
         self._blobs = blobs
         self.where = where
         self._dead = dead
+        self._beside = beside
         self._lease: tuple[Lease, str] | None = None
         self._generations: dict[str, str] = {}
 
@@ -170,6 +179,16 @@ class RolloutStore:
             raise RolloutBusy(f"{self.where}: another controller took the lease; this one stops") from None
         self._lease = (lease, written)
 
+    def beside(self, name: str) -> RolloutStore:
+        """The store of another name in the same place.
+
+        Raises:
+            StateError: this store was opened alone.
+        """
+        if self._beside is None:
+            raise StateError(f"{self.where}: {name} is kept elsewhere; open the store by its root")
+        return self._beside(name)
+
     # -- records -----------------------------------------------------------------------------------------------------
 
     def current(self) -> Record | None:
@@ -191,6 +210,10 @@ class RolloutStore:
         self._generations[name] = generation
         return Record.loads(raw, f"{self.where}/{name}")
 
+    def has(self, rollout_id: str) -> bool:
+        """Whether there is such a rollout."""
+        return bool(self._blobs.read(f"{rollout_id}/record.json")[0])
+
     def ids(self) -> list[str]:
         """Every rollout of this name, oldest first."""
         return [name.rpartition("/")[0] for name in self._blobs.names("") if name.endswith("/record.json")]
@@ -202,6 +225,14 @@ class RolloutStore:
             RolloutBusy: somebody else started one at the same moment.
         """
         self._put(f"{record.id}/record.json", record.dumps(), "")
+        self.make_current(record)
+
+    def make_current(self, record: Record) -> None:
+        """Finish what a killed ``create`` began.
+
+        Raises:
+            RolloutBusy: somebody else started another at the same moment.
+        """
         self._copy_tail(record)
         self._put("current.json", json.dumps({"id": record.id}).encode(), self._generations.get("current.json", ""))
 

@@ -3,8 +3,7 @@
 A group is a name and two or more environments. It has no settings of its own: what its members must agree on is checked
 here, over their specs. Applied by ``loader`` as ``environments`` are, before the models see anything.
 
-Left out: driving a group's rollouts, which nothing does yet (ADR 0005 has the design); Pulumi, whose stacks are
-environments, one by one.
+Left out: driving a group's rollouts (``rollout.lockstep``); Pulumi, whose stacks are environments, one by one.
 """
 
 from __future__ import annotations

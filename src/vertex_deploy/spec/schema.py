@@ -48,8 +48,8 @@ def build() -> dict[str, Any]:
     }
     spec["properties"]["lockstep"] = {
         "type": ["object", "null"],
-        "description": "Groups of environments that belong together, two or more each; `check` compares them. No "
-        "rollout drives a group yet: each environment is rolled out alone.",
+        "description": "Groups of environments that belong together, two or more each; their rollouts go on "
+        "and back together.",
         "propertyNames": {"pattern": "^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$"},
         "additionalProperties": {"type": "array", "items": {"type": "string"}, "minItems": 2, "uniqueItems": True},
     }

@@ -1,0 +1,346 @@
+"""The commands of ``vertex-deploy rollout`` where ``--env`` names a lockstep group: every member at once.
+
+``also`` turns a command of one rollout into one of both; a member alone can be looked at and steered, but not started.
+JSON is ``{"group": ..., "members": {ENV: what the command says of one}}``. Left out: what is done
+(``rollout.lockstep``).
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec
+
+import typer
+
+from vertex_deploy.cli import shown
+from vertex_deploy.cli.output import OutputFormat, emit
+from vertex_deploy.cli.screen import Screen, clock_time
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from vertex_deploy.rollout.record import LogEntry, Record
+    from vertex_deploy.rollout.store import RolloutStore
+
+P = ParamSpec("P")
+
+
+@dataclass(frozen=True, slots=True)
+class Members:
+    """A group, and where its members' rollouts are.
+
+    Args:
+        name: of the group.
+        specs: environment -> spec.
+        keys: environment -> what its rollouts are stored under.
+        stores: environment -> store.
+    """
+
+    name: str
+    specs: Mapping[str, Any]
+    keys: Mapping[str, str]
+    stores: Mapping[str, RolloutStore]
+
+
+def group_named(spec_file: Path, env: str | None, root: str) -> Members | None:
+    """The group that ``--env`` names, or None.
+
+    Raises:
+        SpecError: the spec has problems.
+        UsageError: the spec cannot be read, or the store's place is none.
+    """
+    from vertex_deploy.rollout.engine import key_of, open_store  # noqa: PLC0415 - --help must not wait for it
+    from vertex_deploy.spec import load, members  # noqa: PLC0415 - see above
+
+    if env is None or not (names := members(spec_file, env)):
+        return None
+    specs = {name: load(spec_file, name) for name in names}
+    keys = {name: key_of(spec, name) for name, spec in specs.items()}
+    return Members(env, specs, keys, {name: open_store(key, root) for name, key in keys.items()})
+
+
+def also(command: Callable[P, None]) -> Callable[P, None]:
+    """The command, and the one of this module with its name where ``--env`` names a group.
+
+    A member of a group is neither started nor tried again alone.
+
+    Raises:
+        RolloutError: it would be.
+    """
+
+    @functools.wraps(command)
+    def either(*args: P.args, **kwargs: P.kwargs) -> None:
+        given: dict[str, Any] = dict(kwargs)
+        spec_file, env = given["spec_file"], given["env"]
+        if group := group_named(spec_file, env, given["root"]):
+            _GROUP[command.__name__](group, **given)
+            return
+        if command.__name__ in {"start", "retry"}:
+            _refuse_alone(command.__name__, spec_file, env)
+        command(*args, **kwargs)
+
+    return either
+
+
+def _refuse_alone(verb: str, spec_file: Path, env: str | None) -> None:
+    from vertex_deploy.errors import RolloutError  # noqa: PLC0415 - --help must not wait for it
+    from vertex_deploy.spec import group_of  # noqa: PLC0415 - see above
+
+    if env is not None and (name := group_of(spec_file, env)):
+        raise RolloutError(f"{env} goes in lockstep with {name}; use `vertex-deploy rollout {verb} --env {name}`")
+
+
+class _Tree:
+    """The trees of all members, each as it was last seen."""
+
+    def __init__(self, group: Members, records: Mapping[str, Record]) -> None:
+        self._group = group
+        self._records = dict(records)
+
+    def lines(self, record: Record) -> list[str]:
+        """With a newer record of one member."""
+        if record.group is not None:
+            self._records[record.group.member] = record
+        return _lines(self._group, self._records)
+
+
+def _lines(group: Members, records: Mapping[str, Record]) -> list[str]:
+    """One tree with a branch a member; one that has not begun says so."""
+    found = [group.name]
+    for number, (member, store) in enumerate(group.stores.items(), 1):
+        last = number == len(group.stores)
+        below = shown.lines(store, records[member]) if member in records else ["not begun"]
+        found.append(f"{'└' if last else '├'}─ {member}: {below[0]}")
+        found += [f"{' ' if last else '│'}  {line}" for line in below[1:]]
+    return found
+
+
+def _json(group: Members, of: Mapping[str, Any]) -> dict[str, Any]:
+    return {"group": group.name, "members": dict(of)}
+
+
+def _finish(group: Members, records: Mapping[str, Record], output: OutputFormat, events: str | None) -> NoReturn:
+    from vertex_deploy.rollout.lockstep import exit_code_of  # noqa: PLC0415 - --help must not wait for it
+
+    views = {
+        member: shown.view(group.stores[member], record).to_json()
+        | {"report": f"{group.stores[member].where}/{record.id}/report.html"}
+        for member, record in records.items()
+    }
+    if events != "-":
+        reports = [f"report: {view['report']}" for view in views.values()]
+        emit(_json(group, views), output, lambda: "\n".join([*_lines(group, records), *reports]))
+    raise typer.Exit(exit_code_of(records))
+
+
+def start(
+    group: Members,
+    *,
+    spec_file: Path,
+    output: OutputFormat,
+    events: str | None,
+    report: Path | None,
+    release_file: Path | None,
+    detach: bool,
+    **_: Any,
+) -> None:
+    """As ``rollout start``; the reports go to REPORT with the member's name before its suffix."""
+    wanted = {member: (spec, shown.release_of(spec, spec_file, release_file)) for member, spec in group.specs.items()}
+    records = _begin(group, wanted, output=output, events=events, detach=detach)
+    if report is not None:
+        for member, record in records.items():
+            path = report.with_name(f"{report.stem}-{member}{report.suffix}")
+            shown.write_report(group.stores[member], record, path)
+    _finish(group, records, output, events)
+
+
+def retry(group: Members, *, output: OutputFormat, events: str | None, **_: Any) -> None:
+    """As ``rollout retry``."""
+    from vertex_deploy.rollout.lockstep import again, newest  # noqa: PLC0415 - --help must not wait for it
+
+    wanted = again(group.stores)
+    last = next(iter(newest(group.stores).values())).id
+    _finish(group, _begin(group, wanted, output=output, events=events, why=f", again after {last}"), output, events)
+
+
+def _begin(
+    group: Members,
+    wanted: Mapping[str, Any],
+    *,
+    output: OutputFormat,
+    events: str | None,
+    detach: bool = False,
+    why: str = "",
+) -> dict[str, Record]:
+    from vertex_deploy.rollout import lockstep  # noqa: PLC0415 - --help must not wait for it
+    from vertex_deploy.rollout.clock import SystemClock  # noqa: PLC0415 - see above
+
+    clock = SystemClock()
+    with lockstep.leased_all(group.stores, clock):
+        records, resumed = lockstep.start(group.name, group.stores, group.keys, wanted, clock=clock, why=why)
+        with Screen(_Tree(group, records).lines, output, events) as screen:
+            for member, record in records.items():
+                for entry in group.stores[member].log(record.id)[-1 if resumed else 0 :]:
+                    screen.entry(entry, record)
+            return lockstep.drive(
+                group.stores,
+                records,
+                clock=clock,
+                on_entry=screen.entry,
+                on_idle=screen.record,
+                stop=lambda found: detach and found.bare,
+            )
+
+
+def plan(group: Members, *, spec_file: Path, output: OutputFormat, release_file: Path | None, **_: Any) -> None:
+    """As ``rollout plan``: exit 6 if any member would be refused."""
+    import time  # noqa: PLC0415 - beside its only use
+
+    from vertex_deploy.errors import ExitCode  # noqa: PLC0415 - --help must not wait for it
+    from vertex_deploy.rollout import engine  # noqa: PLC0415 - see above
+    from vertex_deploy.rollout.preview_text import preview_lines  # noqa: PLC0415 - see above
+
+    found = {
+        member: engine.preview_for(
+            group.stores[member], spec, shown.release_of(spec, spec_file, release_file), now=time.time()
+        )
+        for member, spec in group.specs.items()
+    }
+    text = [line for member, one in found.items() for line in (f"{member}:", *(f"  {x}" for x in preview_lines(one)))]
+    emit(_json(group, {member: one.to_json() for member, one in found.items()}), output, lambda: "\n".join(text))
+    raise typer.Exit(ExitCode.OK if all(one.starts for one in found.values()) else ExitCode.ROLLOUT)
+
+
+def status(group: Members, *, output: OutputFormat, wait: bool, **_: Any) -> None:
+    """As ``rollout status``."""
+    from vertex_deploy.rollout import lockstep  # noqa: PLC0415 - --help must not wait for it
+    from vertex_deploy.rollout.clock import SystemClock  # noqa: PLC0415 - see above
+
+    records = lockstep.newest(group.stores)
+    if wait:
+        records = lockstep.follow(group.stores, clock=SystemClock(), until=lockstep.come_somewhere, alone=True)
+    views = {member: shown.view(group.stores[member], record).to_json() for member, record in records.items()}
+    emit(_json(group, views), output, lambda: "\n".join(_lines(group, records)))
+    if wait:
+        raise typer.Exit(lockstep.exit_code_of(records))
+
+
+def watch(group: Members, *, output: OutputFormat, **_: Any) -> None:
+    """As ``rollout watch``."""
+    from vertex_deploy.rollout import lockstep  # noqa: PLC0415 - --help must not wait for it
+    from vertex_deploy.rollout.clock import SystemClock  # noqa: PLC0415 - see above
+
+    told = dict.fromkeys(group.stores, 0)
+    with Screen(_Tree(group, lockstep.newest(group.stores)).lines, output, None) as screen:
+
+        def seen(records: Mapping[str, Record]) -> None:
+            for member, record in records.items():
+                for entry in group.stores[member].log(record.id, after=told[member]):
+                    told[member] = entry.seq
+                    screen.entry(entry, record)
+                screen.record(record)
+
+        records = lockstep.follow(group.stores, clock=SystemClock(), until=_still, seen=seen)
+    _finish(group, records, output, None)
+
+
+def _still(records: Mapping[str, Record]) -> bool:
+    from vertex_deploy.rollout.machine import Phase  # noqa: PLC0415 - --help must not wait for it
+
+    return all(record.over or record.phase is Phase.PAUSED for record in records.values())
+
+
+def history(group: Members, *, output: OutputFormat, rollout: str | None, **_: Any) -> None:
+    """As ``rollout history``; the events of one rollout are those of all members, by time."""
+    if rollout is None:
+        views = {
+            member: [shown.view(store, store.load(found)) for found in store.ids()]
+            for member, store in group.stores.items()
+        }
+        text = "\n".join(
+            f"{view.id}  {member:<12} {view.ending or view.phase:<14} {view.started}  {view.reason}"
+            for member, found in views.items()
+            for view in found
+        )
+        data = {member: [view.to_json() for view in found] for member, found in views.items()}
+        emit(_json(group, data), output, lambda: text or "no rollouts yet")
+        return
+    logs: dict[str, list[LogEntry]] = {
+        member: store.log(store.load(rollout).id) for member, store in group.stores.items() if store.has(rollout)
+    }
+    every = sorted(((entry, member) for member, log in logs.items() for entry in log), key=lambda found: found[0].at)
+    text = "\n".join(f"{clock_time(entry.at)}  {member:<12} {entry.kind:<10} {entry.text}" for entry, member in every)
+    emit(
+        _json(group, {member: [entry.to_json() for entry in log] for member, log in logs.items()}),
+        output,
+        lambda: text or f"no rollout {rollout}",
+    )
+
+
+def tick(group: Members, *, output: OutputFormat, events: str | None, **_: Any) -> None:
+    """As ``rollout tick``."""
+    from vertex_deploy.rollout import lockstep  # noqa: PLC0415 - --help must not wait for it
+    from vertex_deploy.rollout.clock import SystemClock  # noqa: PLC0415 - see above
+
+    clock = SystemClock()
+    with lockstep.leased_all(group.stores, clock):
+        records = lockstep.under_way(group.stores)
+        with Screen(_Tree(group, records).lines, output, events) as screen:
+            records = lockstep.drive(group.stores, records, clock=clock, on_entry=screen.entry, once=True)
+    _finish(group, records, output, events)
+
+
+def report(group: Members, *, output: OutputFormat, rollout: str | None, out: Path | None, **_: Any) -> None:
+    """As ``rollout report``: one a member."""
+    from vertex_deploy.rollout.lockstep import newest  # noqa: PLC0415 - --help must not wait for it
+    from vertex_deploy.rollout.report import report_data, write_report  # noqa: PLC0415 - see above
+
+    records = (
+        {member: store.load(rollout) for member, store in group.stores.items() if store.has(rollout)}
+        if rollout
+        else newest(group.stores)
+    )
+    where = {member: write_report(group.stores[member], record) for member, record in records.items()}
+    if out is not None:
+        for member, record in records.items():
+            path = out.with_name(f"{out.stem}-{member}{out.suffix}")
+            shown.write_report(group.stores[member], record, path)
+    data = {member: report_data(group.stores[member], record) for member, record in records.items()}
+    emit(_json(group, data), output, lambda: "\n".join(where.values()))
+
+
+def steer(group: Members, verb: str, *, output: OutputFormat, approver: str = "") -> NoReturn:
+    """Ask whoever drives the members, and watch; if nobody does, drive them here."""
+    from vertex_deploy.rollout import lockstep  # noqa: PLC0415 - --help must not wait for it
+    from vertex_deploy.rollout.clock import SystemClock  # noqa: PLC0415 - see above
+    from vertex_deploy.rollout.requests import Verb  # noqa: PLC0415 - see above
+
+    clock, asked = SystemClock(), Verb(verb)
+    records = lockstep.under_way(group.stores)
+    known, to_the_end = {member: record.handled for member, record in records.items()}, asked in {"abort", "rollback"}
+
+    def settled(found: Mapping[str, Record]) -> bool:
+        done = (
+            record.over or (not to_the_end and record.handled != known.get(member, ""))
+            for member, record in found.items()
+        )
+        return all(done)
+
+    driven = lockstep.ask(group.stores, asked, clock=clock, approver=approver)
+    if driven:
+        records = lockstep.follow(group.stores, clock=clock, until=settled)
+    if not driven or not settled(records):
+        with lockstep.leased_all(group.stores, clock):
+            records = lockstep.newest(group.stores)
+            with Screen(_Tree(group, records).lines, output, None) as screen:
+                records = lockstep.drive(
+                    group.stores, records, clock=clock, on_entry=screen.entry, on_idle=screen.record
+                )
+    _finish(group, records, output, None)
+
+
+_GROUP: Mapping[str, Callable[..., None]] = {
+    command.__name__: command for command in (start, plan, retry, status, watch, history, tick, report)
+}

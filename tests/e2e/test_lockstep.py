@@ -1,0 +1,85 @@
+"""A lockstep group of the command line: two regions of one Local Vertex, real servers, real traffic."""
+
+import json
+from contextlib import ExitStack
+
+import pytest
+import yaml
+
+from .conftest import IMAGE
+from .rollouts import Rollouts, until
+
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+
+ROLLOUT = {
+    "steps": [{"weight": 20, "hold": "8s"}, {"weight": 100}],
+    "gates": [{"metric": "error_rate", "max": "5%", "min_requests": 20}],
+    "keep_stable": "4s",
+}
+REGIONS = {"us": "us-central1", "eu": "europe-west4"}
+
+
+class Grouped(Rollouts):
+    """Rollouts of the group ``prod``; ``member`` says whose records are read."""
+
+    member = "us"
+
+    def write(self, who, **env):
+        super().write(who, **env)
+        path = self.cli.folder / f"{self.name}.yaml"
+        spec = yaml.safe_load(path.read_text())
+        spec["environments"] = {member: {"gcp": {"region": region}} for member, region in REGIONS.items()}
+        spec["environments"]["eu"]["container"] = {"image": IMAGE.replace("us-central1", "europe-west4")}
+        spec["lockstep"] = {"prod": list(REGIONS)}
+        path.write_text(yaml.safe_dump(spec))
+
+    def records(self):
+        return sorted((self.cli.folder / f".vertex-deploy/rollouts/{self.name}@{self.member}").glob("*/record.json"))
+
+
+@pytest.fixture(scope="module")
+def served(vertex):
+    """The first version has all traffic in both regions, and requests come steadily."""
+    groups = [Grouped(vertex, "pair", ROLLOUT) for _ in REGIONS]
+    for group, member in zip(groups, REGIONS, strict=True):
+        group.member = member
+    groups[0].write("one")
+    code, out = groups[0].run("start", "--env", "prod")
+    assert code == 0, out
+    with ExitStack() as stack:
+        for group in groups:
+            stack.enter_context(group.traffic())
+        yield groups[0]
+
+
+def endings(out):
+    return {member: view["ending"] for member, view in json.loads(out)["members"].items()}
+
+
+def test_good_versions_are_promoted_in_both_regions(served):
+    served.write("two")
+    code, out = served.run("start", "--env", "prod", "-o", "json")
+    assert (code, endings(out)) == (0, {"us": "promoted", "eu": "promoted"})
+
+
+def test_an_abort_takes_both_regions_back(served):
+    served.write("three")
+    first = served.begin("start", "--env", "prod")
+    until(lambda: served.record()["phase"] == "holding")
+    code, out = served.run("abort", "--env", "prod", "-o", "json")
+    first.communicate(timeout=60)
+    assert (code, endings(out)) == (11, {"us": "aborted", "eu": "aborted"})
+    assert first.returncode == 11
+
+
+def test_errors_in_one_region_roll_both_back(served):
+    path = served.cli.folder / "pair.yaml"
+    served.write("four")
+    spec = yaml.safe_load(path.read_text())
+    spec["environments"]["eu"]["container"]["env"] = {"FAIL_EVERY": "2"}
+    path.write_text(yaml.safe_dump(spec))
+    code, out = served.run("start", "--env", "prod", "-o", "json")
+    assert (code, endings(out)) == (10, {"us": "rolled_back", "eu": "rolled_back"})
+    reasons = {member: view["reason"] for member, view in json.loads(out)["members"].items()}
+    assert "error_rate" in reasons["eu"]
+    assert "eu went back" in reasons["us"]

@@ -1,0 +1,128 @@
+"""Kill the process that drives a group before and after every external call and durable write, and start it again."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from tests.rollout.group_world import MEMBERS, Pair
+from tests.rollout.world import STABLE, Killed, World, spec_with, step
+from vertex_deploy.errors import RolloutError
+from vertex_deploy.rollout.machine import Ending, Phase
+from vertex_deploy.rollout.requests import Verb
+
+PATHS = [
+    ("promotion", 0.0, None, Ending.PROMOTED),
+    ("errors in one", 0.3, None, Ending.ROLLED_BACK),
+    ("abort while holding", 0.0, Phase.HOLDING, Ending.ABORTED),
+]
+
+
+class Run:
+    """One group rollout whose driver is killed at a moment.
+
+    Args:
+        errors: share of the second member's requests that fail.
+        abort_in: somebody aborts the group while the first member is in this phase.
+        at: number of the moment; None: never.
+    """
+
+    def __init__(self, errors: float, abort_in: Phase | None, at: int | None) -> None:
+        spec = spec_with(steps=[{"weight": 10, "hold": "20s"}, {"weight": 100}], poll="10s", keep_stable="15s")
+        self.pair = Pair(World(spec=spec), World(spec=spec, errors=errors))
+        self.abort_in, self.at, self.count, self.armed, self.asked = abort_in, at, 0, False, False
+        for world in self.pair.worlds.values():
+            world.target.polls = 2
+            world.target.hook = lambda _call, _moment: self.moment()
+            world.blobs.hook = self.moment
+
+    def moment(self) -> None:
+        if self.armed:
+            self.count += 1
+            if self.count == self.at:
+                raise Killed
+
+    def drive(self) -> None:
+        """Controllers until all is over; those that are killed are followed by new ones."""
+        for _ in range(3):
+            try:
+                self.armed = True
+                controllers = list(self.pair.start().values())
+                while any(not controller.record.over for controller in controllers):
+                    for controller in controllers:
+                        self.maybe_abort()
+                        if not controller.record.over:
+                            step(controller)
+                        self.in_step()
+            except Killed:
+                self.armed = False
+                self.pair.clock.sleep(7)
+                if self.finished():
+                    return
+                continue
+            return
+        raise AssertionError("killed once, and not over after two more controllers")
+
+    def finished(self) -> bool:
+        try:
+            records = self.pair.records()
+        except RolloutError:
+            return False
+        return len(records) == len(MEMBERS) and all(record.over for record in records.values())
+
+    def maybe_abort(self) -> None:
+        if self.abort_in is not None and not self.asked and self.pair.records()["us"].phase is self.abort_in:
+            self.asked, self.armed = True, False
+            self.pair.ask(Verb.ABORT)
+            self.armed = True
+
+    def in_step(self) -> None:
+        """No canary has more traffic than a step that every other member has come to, or is ready for."""
+        splits = {member: world.target.split for member, world in self.pair.worlds.items()}
+        records = self.pair.records()
+        shares = [splits[member].get(record.canary, 0) for member, record in records.items()]
+        lags = [
+            record.phase for record in records.values() if record.step < 0 and record.phase is not Phase.AWAITING_GROUP
+        ]
+        going_back = any(record.ending not in {None, Ending.PROMOTED} for record in records.values())
+        assert not (max(shares, default=0) and lags) or going_back, (shares, lags)
+        over = [record.phase for record in records.values() if record.phase is Phase.REMOVING_STABLE]
+        early = [record for record in records.values() if record.step < 1]
+        assert not (over and early)
+
+
+def check(run: Run, ending: Ending) -> None:
+    records = run.pair.records()
+    assert {record.ending for record in records.values()} == {ending}
+    assert len({record.id for record in records.values()}) == 1
+    for member, world in run.pair.worlds.items():
+        survivor = records[member].canary if ending is Ending.PROMOTED else STABLE
+        assert world.target.split == {survivor: 100}
+        assert world.deployed() == [survivor]
+        assert world.target.deploys == 1
+        assert world.target.versions.count(world.release.hash) == 1
+        log = run.pair.store(member).log(records[member].id)
+        assert [entry.seq for entry in log] == list(range(1, len(log) + 1))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: path[0])
+def test_a_group_whose_driver_is_killed_at_any_moment_comes_to_one_end(
+    path: tuple[str, float, Phase | None, Ending], capsys: pytest.CaptureFixture[str]
+) -> None:
+    name, errors, abort_in, ending = path
+    run = Run(errors, abort_in, None)
+    run.drive()
+    check(run, ending)
+    moments = run.count
+    assert moments > 100
+    for at in range(1, moments + 1):
+        killed = Run(errors, abort_in, at)
+        try:
+            killed.drive()
+            check(killed, ending)
+        except AssertionError as error:
+            raise AssertionError(f"killed at moment {at} of {moments}") from error
+    with capsys.disabled():
+        sys.stdout.write(f"\ngroup, {name}: killed at each of {moments} moments, both members ended alike\n")
