@@ -7,8 +7,8 @@ An alert knows no statistics: one error among the first ten requests is over any
 once the canary has answered the gate's ``min_requests`` in the step, while it is open, and unless stable breaks the
 same limit (``if_stable_too``). Incidents of ``monitoring.alerts`` count at once.
 
-Left out: acknowledging and closing incidents, which the API cannot; alerts while a rollout is paused, when it waits for
-a person (the first poll after ``resume`` sees what is open).
+Left out: acknowledging and closing incidents, which the API cannot; incidents in a pause that a person asked for (the
+first poll after ``resume`` sees what is open).
 """
 
 from __future__ import annotations
