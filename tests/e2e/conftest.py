@@ -31,7 +31,8 @@ class Cli:
         return json.loads(self.run(*arguments, "-o", "json").stdout)
 
     def up(self, *arguments: str) -> dict:
-        images = [f"{image}={sys.executable} {SERVER}" for image in (IMAGE, IMAGE.replace("us-central1", "europe-west4"))]
+        regions = (IMAGE, IMAGE.replace("us-central1", "europe-west4"))
+        images = [f"{image}={sys.executable} {SERVER}" for image in regions]
         return self.json("up", "--image", images[0], "--image", images[1], "--sample-period", "1s", *arguments)
 
 
