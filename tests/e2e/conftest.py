@@ -31,7 +31,9 @@ class Cli:
         return json.loads(self.run(*arguments, "-o", "json").stdout)
 
     def up(self, *arguments: str) -> dict:
-        return self.json("up", "--image", f"{IMAGE}={sys.executable} {SERVER}", "--sample-period", "1s", *arguments)
+        regions = (IMAGE, IMAGE.replace("us-central1", "europe-west4"))
+        images = [f"{image}={sys.executable} {SERVER}" for image in regions]
+        return self.json("up", "--image", images[0], "--image", images[1], "--sample-period", "1s", *arguments)
 
 
 @pytest.fixture(scope="module")
