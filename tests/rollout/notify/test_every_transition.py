@@ -86,7 +86,7 @@ def test_events_are_good_or_failures_on_purpose() -> None:
         Event.READY, Event.NOTHING_TO_DO, Event.ENDPOINT_READY, Event.UPLOADED, Event.DEPLOYED, Event.WARM,
         Event.SERVES_ALONE, Event.SHIFTED, Event.PROMOTED, Event.PASSED, Event.NEEDS_APPROVAL, Event.APPROVED,
         Event.ADOPTED, Event.SKIP, Event.RESUME, Event.KEPT, Event.STABLE_REMOVED, Event.RESTORED,
-        Event.CANARY_REMOVED,
+        Event.CANARY_REMOVED, Event.ARRIVED, Event.GROUP_BEGINS, Event.GROUP_ADVANCES, Event.GROUP_KEPT,
     } == GOOD  # fmt: skip
 
 

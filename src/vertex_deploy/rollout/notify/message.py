@@ -38,6 +38,7 @@ FAILURES = frozenset(
         Event.ABORT,
         Event.ROLL_BACK,
         Event.CANARY_GONE,
+        Event.GROUP_FELL,
         Event.STABLE_GONE,
         Event.ENDPOINT_GONE,
     }
