@@ -100,6 +100,7 @@ def test_a_tree_is_drawn_where_the_cursor_can_move(environment: dict[str, str], 
 INTERRUPTED = """
 import os, signal
 os.login_tty(0)
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in what a shell started with &
 from vertex_deploy.cli.output import OutputFormat
 from vertex_deploy.cli.screen import Screen
 with Screen(lambda _: ["the tree"], OutputFormat.TEXT, None) as screen:
