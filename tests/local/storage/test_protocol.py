@@ -91,6 +91,20 @@ async def test_a_bad_request_is_refused(http: aiohttp.ClientSession, method: str
         assert answer.status == status
 
 
+async def test_a_bucket_with_versioning_refuses_to_list_versions_that_it_has_not_kept(
+    http: aiohttp.ClientSession,
+) -> None:
+    path = "/storage/v1/b/my-models"
+    async with http.get(f"{path}/o?versions=true") as answer:
+        assert answer.status == 200
+    async with http.patch(path, json={"versioning": {"enabled": True}}) as answer:
+        assert (await answer.json())["versioning"] == {"enabled": True}
+    async with http.get(f"{path}/o?versions=true") as answer:
+        assert answer.status == 501
+    async with http.get(f"{path}/o") as answer:
+        assert answer.status == 200
+
+
 async def test_a_download_that_has_not_changed_is_304_and_a_range_outside_416(http: aiohttp.ClientSession) -> None:
     made = await upload(http, "a", b"0123456789")
     path = "/storage/v1/b/my-models/o/a?alt=media"

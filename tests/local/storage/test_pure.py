@@ -239,8 +239,10 @@ def test_a_merge_patch_removes_with_null() -> None:
     [
         ({"kmsKeyName": "k"}, False, 501),
         ({"temporaryHold": True}, False, 501),
-        ({"versioning": {"enabled": True}}, True, 501),
-        ({"lifecycle": {"rule": []}}, True, 501),
+        ({"encryption": {"defaultKmsKeyName": "k"}}, True, 501),
+        ({"retentionPolicy": {"retentionPeriod": "60"}}, True, 501),
+        ({"versioning": True}, True, 400),
+        ({"cors": {}}, True, 400),
         ({"metadata": {"a": 1}}, False, 400),
         ({"contentType": 1}, False, 400),
         ({"versioning": {"enabled": False}, "labels": {"a": "b"}, "selfLink": "ignored"}, True, None),
@@ -249,6 +251,15 @@ def test_a_merge_patch_removes_with_null() -> None:
 def test_a_feature_that_is_left_out_is_refused_by_name(sent: dict[str, Any], bucket: bool, status: int | None) -> None:
     kept = BUCKET_WRITABLE if bucket else OBJECT_WRITABLE
     assert status_of(lambda: writable(sent, kept, bucket=bucket)) == status
+
+
+def test_settings_of_a_bucket_that_nothing_acts_on_are_told_back() -> None:
+    sent = {
+        "versioning": {"enabled": True},
+        "lifecycle": {"rule": [{"action": {"type": "Delete"}, "condition": {"isLive": False}}]},
+        "softDeletePolicy": {"retentionDurationSeconds": "604800"},
+    }
+    assert writable(sent, BUCKET_WRITABLE, bucket=True) == sent
 
 
 def test_output_only_fields_are_ignored_as_in_the_api() -> None:

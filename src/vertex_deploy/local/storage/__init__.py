@@ -9,7 +9,9 @@ concurrency, strong listing, and nothing lost when the process is killed.
 
 Deliberately left out: object versioning, soft delete, lifecycle, retention and holds, ACLs and IAM, encryption keys,
 notifications, HMAC, the XML and gRPC APIs, batch requests, decompressive transcoding. A request that needs one of them
-is refused with 501 and its name.
+is refused with 501 and its name. Only a bucket's own settings of versioning, soft delete and lifecycle are kept and
+told back, so that Pulumi makes here the buckets that it makes in the cloud: nothing acts on them, and listing the old
+versions of a bucket that should have them is refused.
 """
 
 from vertex_deploy.local.storage.blobs import StoredBlobs

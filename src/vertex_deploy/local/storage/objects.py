@@ -45,10 +45,12 @@ class ObjectHandlers:
         self._store = store
 
     async def index(self, request: web.Request) -> web.StreamResponse:
-        """Objects and folders; ``versions=true`` lists the live ones, which are all there are."""
+        """Objects and folders; ``versions=true`` lists the live ones, which are all there are without versioning."""
         refuse(request, "softDeleted", "matchGlob", "filter")
         query = request.query
         bucket = segment(request, "bucket")
+        if query.get("versions", "").lower() == "true" and self._store.bucket(bucket).versioned:
+            raise errors.unsupported("versions of a bucket with versioning")
         found = {o.name: o for o in await asyncio.to_thread(self._store.list, bucket, query.get("prefix", ""))}
         cut = page(list(found), query)
         out: dict[str, Any] = {"kind": "storage#objects"}

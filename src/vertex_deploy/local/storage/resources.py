@@ -24,7 +24,9 @@ OBJECT_WRITABLE = (
     "metadata",
     "storageClass",
 )
-BUCKET_WRITABLE = ("cors", "iamConfiguration", "labels", "location", "storageClass", "website")
+BUCKET_KEPT = ("cors", "iamConfiguration", "lifecycle", "softDeletePolicy", "versioning", "website")
+"""Of a bucket: told back as they were written, and acted on by nothing. What would need them is refused."""
+BUCKET_WRITABLE = (*BUCKET_KEPT, "labels", "location", "storageClass")
 _OBJECT_REFUSED = ("contexts", "customerEncryption", "eventBasedHold", "kmsKeyName", "retention", "temporaryHold")
 _BUCKET_REFUSED = (
     "autoclass",
@@ -34,11 +36,9 @@ _BUCKET_REFUSED = (
     "encryption",
     "hierarchicalNamespace",
     "ipFilter",
-    "lifecycle",
     "logging",
     "objectRetention",
     "retentionPolicy",
-    "versioning",
 )
 _MAX_METADATA = 8192
 
@@ -62,6 +62,11 @@ class Bucket:
     updated: int
     metageneration: int
     body: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def versioned(self) -> bool:
+        """Whether its overwritten objects should stay as old versions."""
+        return bool(self.body.get("versioning", {}).get("enabled"))
 
     def json(self, base: str) -> dict[str, Any]:
         """The resource as the API gives it; ``base`` is the URL of the server."""
@@ -179,8 +184,11 @@ def writable(sent: dict[str, Any], kept: tuple[str, ...], *, bucket: bool = Fals
     for name, value in out.items():
         if name in ("metadata", "labels"):
             _check_strings(name, value)
-        elif name in ("cors", "iamConfiguration", "website"):
-            continue
+        elif name in BUCKET_KEPT:
+            if not isinstance(value, list if name == "cors" else dict):
+                raise invalid(
+                    f"Invalid value for {name}: {'a list' if name == 'cors' else 'an object'} is expected.", name
+                )
         elif not isinstance(value, str):
             raise invalid(f"Invalid value for {name}: a string is expected.", name)
     if bucket and "location" in out:
