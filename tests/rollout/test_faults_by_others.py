@@ -18,6 +18,7 @@ from vertex_deploy.targets.types import Deployed
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+pytestmark = pytest.mark.slow
 THIRD = "7"
 QUIET = frozenset({Phase.PREFLIGHT, Phase.DONE})
 """Phases in which nothing is ours yet, or any more."""

@@ -205,7 +205,8 @@ class Record:
 
     def to_json(self) -> dict[str, Any]:
         """A value that ``json.dumps`` takes."""
-        return {"format": FORMAT, **asdict(self)}
+        # Both are JSON already and most of a record: not copied, as asdict would.
+        return {"format": FORMAT, **asdict(replace(self, spec={}, verdict=None)), **_as_is(self, "spec", "verdict")}
 
     def dumps(self) -> bytes:
         """The stored form."""
@@ -237,6 +238,10 @@ class Record:
                 f"{where}: not a rollout's record ({type(error).__name__}: {error}); restore it from a backup, or move "
                 "the folder away to forget the rollout"
             ) from error
+
+
+def _as_is(record: Record, *names: str) -> dict[str, Any]:
+    return {name: getattr(record, name) for name in names}
 
 
 def _known(kind: Any, data: Mapping[str, Any]) -> dict[str, Any]:
