@@ -18,12 +18,18 @@ PARENT = "projects/my-project/locations/us-central1"
 
 
 @pytest.fixture(scope="module")
-def local_vertex(tmp_path_factory):
+def cli(tmp_path_factory):
+    """The command line in the directory of a Local Vertex, which is up."""
+    made = Cli(tmp_path_factory.mktemp("vertex"))
+    made.json("up", "--image", f"{IMAGE}={sys.executable} {SERVER}", "--sample-period", "1s")
+    yield made
+    made.run("down")
+
+
+@pytest.fixture(scope="module")
+def local_vertex(cli):
     """The variables that point Google's clients at it."""
-    cli = Cli(tmp_path_factory.mktemp("vertex"))
-    cli.json("up", "--image", f"{IMAGE}={sys.executable} {SERVER}", "--sample-period", "1s")
-    yield {**os.environ, **cli.json("env")}
-    cli.run("down")
+    return {**os.environ, **cli.json("env")}
 
 
 @pytest.fixture
