@@ -32,7 +32,10 @@ def _message(value: Any, schemas: dict[str, Any], schema: str, where: str):
     if not isinstance(value, dict):
         yield f"{where}: not a {schema}"
         return
-    known = schemas[schema].get("properties", {})
+    yield from _properties(value, schemas[schema].get("properties", {}), schemas, where, schema)
+
+
+def _properties(value: dict[str, Any], known: dict[str, Any], schemas: dict[str, Any], where: str, schema: str):
     for key, item in value.items():
         if key not in known:
             yield f"{where}.{key}: {schema} has no such field"
@@ -54,6 +57,9 @@ def _value(value: Any, kind: dict[str, Any], schemas: dict[str, Any], where: str
     elif kind["type"] == "object":
         if not isinstance(value, dict):
             yield f"{where}: not a mapping"
+            return
+        if "properties" in kind:  # a message written in place, as Cloud Storage's are
+            yield from _properties(value, kind["properties"], schemas, where, where.rpartition(".")[2])
             return
         for key, item in value.items():
             yield from _value(item, kind["additionalProperties"], schemas, f"{where}.{key}")

@@ -58,7 +58,7 @@ class Kind:
         for key, value in inputs.items():
             if key in self.fields:
                 name, write = self.fields[key]
-                _put(found, name.split("."), write(value))
+                _put(found, name.split("."), write(_whole(value)))
             elif key not in self.context:
                 raise KeyError(f"{self.document[1]}: {key} has no mapping here")
         if self.labels:
@@ -70,6 +70,15 @@ def _put(found: dict[str, Any], path: list[str], value: Any) -> None:
     for part in path[:-1]:
         found = found.setdefault(part, {})
     found[path[-1]] = value
+
+
+def _whole(value: Any) -> Any:
+    """Whole numbers as such: to Pulumi every number is a float, and the provider's schema says which are whole."""
+    if isinstance(value, dict):
+        return {key: _whole(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_whole(item) for item in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def same(value: Any) -> Any:
