@@ -2,32 +2,26 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import pytest
+import yaml
 
 pytest.importorskip("pulumi")
 
-from pulumi import automation
+from infra import __main__ as program
+from tests.infra.provider.pulumi_engine import counted, missing, stack
 
 ROOT = Path(__file__).parents[2]
+PLUGINS = ("gcp", "kubernetes")
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(shutil.which("pulumi") is None, reason="no `pulumi` on PATH; install the Pulumi engine"),
-]
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(missing(*PLUGINS)), reason=missing(*PLUGINS))]
 
 
-@pytest.mark.parametrize("stack", ["dev", "prod"])
-def test_a_first_preview_creates_everything_and_changes_nothing(stack, tmp_path):
-    variables = {
-        "PULUMI_BACKEND_URL": f"file://{tmp_path}",
-        "PULUMI_CONFIG_PASSPHRASE": "preview-only",
-        "GOOGLE_OAUTH_ACCESS_TOKEN": "no-call-is-made-by-a-first-preview",
-    }
-    options = automation.LocalWorkspaceOptions(env_vars=variables)
-    chosen = automation.create_or_select_stack(stack_name=stack, work_dir=str(ROOT), opts=options)
-    summary = {str(getattr(op, "value", op)): count for op, count in chosen.preview().change_summary.items()}
+@pytest.mark.parametrize("name", ["dev", "prod"])
+def test_a_first_preview_creates_everything_and_changes_nothing(name, tmp_path):
+    config = yaml.safe_load((ROOT / f"Pulumi.{name}.yaml").read_text())["config"]
+    made = stack(tmp_path, name, program.main, config, {"GOOGLE_OAUTH_ACCESS_TOKEN": "a first preview makes no call"})
+    summary = counted(made.preview().change_summary)
     assert set(summary) == {"create"}
     assert summary["create"] > 20

@@ -61,6 +61,22 @@ def model_id():
     return f"m-{uuid.uuid4().hex[:8]}"
 
 
+@pytest.fixture
+def shop(engine, cli, local_vertex, endpoints, model_id):
+    """A stack of its own; its spec's name is the model's id."""
+    # These need pulumi, which the main environment has not.
+    from tests.e2e.rollouts import Rollouts  # noqa: PLC0415
+    from tests.infra.google import CHANNEL, Google  # noqa: PLC0415
+    from tests.infra.world import World  # noqa: PLC0415
+
+    from .shop import ROLLOUT, WEBHOOK, Shop  # noqa: PLC0415
+
+    google = Google(local_vertex["VERTEX_DEPLOY_MONITORING_REST_ENDPOINT"])
+    channel, _ = google.create(CHANNEL, WEBHOOK)
+    rollouts = Rollouts(cli, model_id, ROLLOUT, environment=local_vertex)
+    return Shop(model_id, channel.removeprefix("v3/"), World(engine, google), google, rollouts, endpoints)
+
+
 def container(who: str = "stable", **env: str) -> dict:
     return {"imageUri": IMAGE, "predictRoute": "/predict", "healthRoute": "/health", "env": {"WHO": who, **env}}
 

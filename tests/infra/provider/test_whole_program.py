@@ -2,127 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 pytest.importorskip("pulumi", reason="Pulumi's packages are in .venv-infra: make infra-test")
 
-from infra import __main__ as program
+import pulumi_gcp as gcp
+
 from infra.provider.names import same_name
-from tests.e2e.rollouts import Rollouts
-from tests.infra.google import ATTRIBUTION, CHANNEL, ENDPOINT, Google, Refused, differing
-from tests.infra.world import World
-from tests.spec.examples import examined
-from vertex_deploy.spec import names
+from tests.infra.google import ATTRIBUTION, ENDPOINT, Refused, differing
+from tests.infra.recorder import parameters
 
-from .conftest import IMAGE, MACHINE
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from vertex_deploy.spec import Spec
+from .pieces import custom_endpoints, pieces
+from .shop import STATIC, program_of, spec_of
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
-
-TEXT = f"""\
-name: NAME
-gcp: {{project: my-project, region: us-central1}}
-container: {{image: '{IMAGE}', predict_route: /predict, health_route: /health}}
-target:
-  type: vertex
-  machine: {{type: {MACHINE["type"]}}}
-  TRAFFIC
-monitoring:
-  alerts: [{{metric: error_rate, max: 5%}}, {{metric: latency_p95, max: 2s}}]
-  notification_channels: [CHANNEL]
-infra:
-  labels: {{team: vision}}
-  storage: {{models: NAME-models, state: NAME-state}}
-"""
-WEBHOOK = {
-    "project": "my-project",
-    "displayName": "on call",
-    "type": "webhook_tokenauth",
-    "labels": {"url": "http://127.0.0.1:9/"},
-}
-STATIC = "traffic: pulumi\n  split: [{name: a, weight: 90}, {name: b, weight: 10}]"
-ROLLOUT = {
-    "steps": [{"weight": 50, "hold": "3s"}, {"weight": 100}],
-    "gates": [{"metric": "error_rate", "max": "5%", "min_requests": 5}],
-    "keep_stable": "1s",
-}
-
-
-@dataclass(frozen=True)
-class Shop:
-    """What a test is about: a stack of its own on a Local Vertex.
-
-    Args:
-        name: of its spec.
-        channel: an existing notification channel.
-        world: the stack.
-        google: the APIs.
-        rollouts: the command line for the spec of that name.
-        endpoints: Google's client.
-    """
-
-    name: str
-    channel: str
-    world: World
-    google: Google
-    rollouts: Rollouts
-    endpoints: Any
-
-    def text(self, traffic: str = "traffic: rollout") -> str:
-        return TEXT.replace("NAME", self.name).replace("TRAFFIC", traffic).replace("CHANNEL", self.channel)
-
-    def program(self, traffic: str = "traffic: rollout") -> Callable[[], Any]:
-        return program_of(self.text(traffic))
-
-    @property
-    def endpoint(self) -> str:
-        spec = spec_of(self.text())
-        return f"{names.location(spec)}/endpoints/{names.endpoint_id(spec)}"
-
-    def split(self) -> dict[str, int]:
-        return dict(self.endpoints.get_endpoint(name=self.endpoint).traffic_split)
-
-    def move(self, split: dict[str, int]) -> None:
-        wanted = {"name": self.endpoint, "traffic_split": split}
-        self.endpoints.update_endpoint(endpoint=wanted, update_mask={"paths": ["traffic_split"]})
-
-    def left(self) -> dict[str, list[str]]:
-        """Names of all that the APIs have, by collection."""
-        place = "v1/projects/my-project/locations/us-central1"
-        found = {
-            "endpoints": self.google.call("GET", f"{place}/endpoints").get("endpoints", []),
-            "models": self.google.call("GET", f"{place}/models").get("models", []),
-            "policies": self.google.call("GET", "v3/projects/my-project/alertPolicies").get("alertPolicies", []),
-            "buckets": self.google.call("GET", "storage/v1/b", project="my-project").get("items", []),
-        }
-        return {kind: sorted(item["name"] for item in items) for kind, items in found.items()}
-
-
-def spec_of(text: str) -> Spec:
-    found = examined(text)
-    assert found.spec is not None, [str(problem) for problem in found.problems]
-    return found.spec
-
-
-def program_of(text: str) -> Callable[[], Any]:
-    spec = spec_of(text)
-    return lambda: program.stack(spec, path="deploy.yaml", text=text, environment=None)
-
-
-@pytest.fixture
-def shop(engine, cli, local_vertex, endpoints, model_id):
-    google = Google(local_vertex["VERTEX_DEPLOY_MONITORING_REST_ENDPOINT"])
-    channel, _ = google.create(CHANNEL, WEBHOOK)
-    rollouts = Rollouts(cli, model_id, ROLLOUT, environment=local_vertex)
-    name = channel.removeprefix("v3/")
-    return Shop(model_id, name, World(engine, google), google, rollouts, endpoints)
 
 
 def test_a_rollout_then_a_preview_shows_no_change(shop):
@@ -159,7 +54,7 @@ def test_a_rollout_then_a_preview_shows_no_change(shop):
     assert {**shop.left(), "models": before["models"]} == before
 
 
-def test_a_split_that_was_not_ignored_would_be_seen(shop):
+def test_a_split_that_was_not_ignored_would_be_seen():
     """That the preview above can fail: the same drift, on an endpoint whose split nobody ignores."""
     inputs = {"name": "123456789", "displayName": "x", "project": "my-project", "location": "us-central1"}
     live = {"displayName": "x", "labels": ATTRIBUTION, "trafficSplit": {"1": 100}}
@@ -230,3 +125,24 @@ def test_what_somebody_deleted_is_made_again(shop):
     world.up(wanted)
     assert world.preview(wanted) == {}
     world.destroy()
+
+
+@pytest.mark.parametrize("traffic", ["traffic: rollout", STATIC], ids=["rollout", "pulumi"])
+def test_the_pieces_that_the_engine_is_given_go_up_and_down(shop, traffic):
+    """What test_automation asks of Pulumi's engine and pulumi-gcp's plugin, where there are any."""
+    before, world = shop.left(), shop.world
+
+    def wanted() -> None:
+        pieces(spec_of(shop.text(traffic)), shop.google.root)
+
+    world.up(wanted)
+    assert len(world.order) == sum(world.real().values()), "each has its API on Local Vertex"
+    world.refresh()
+    assert world.preview(wanted) == {}
+    world.destroy()
+    assert shop.left() == before
+
+
+def test_the_custom_endpoints_are_options_of_the_installed_provider():
+    assert set(custom_endpoints("http://127.0.0.1:1/")) <= parameters(gcp.Provider)
+    assert all(url.endswith("/") for key, url in custom_endpoints("http://h:1").items() if key != "access_token")
