@@ -212,6 +212,16 @@ def test_each_kind_of_access_sets_its_own_properties_and_no_other(endpoint, expe
     assert {key: inputs[key] for key in access if key in inputs} == expected
 
 
+def test_a_peered_endpoint_names_its_network_and_no_other_access():
+    text = BASE.replace("rollout:\n", "rollout:\n  steps: [{weight: 100}]\n")
+    text = text.replace("ENDPOINT", "{access: psa, network: projects/123/global/networks/served}")
+    inputs = (
+        endpoint_of(examined(text.replace("MONITORING", "{}").replace("INFRA", "{}")).spec).one("AiEndpoint").inputs
+    )
+    assert inputs["network"] == "projects/123/global/networks/served"
+    assert not {"dedicatedEndpointEnabled", "privateServiceConnectConfig"} & set(inputs)
+
+
 def test_an_endpoint_has_the_id_and_label_that_a_rollout_looks_for():
     made = endpoint_of(spec("{labels: {team: vision}}")).one("AiEndpoint")
     assert made.inputs["name"].isdigit()

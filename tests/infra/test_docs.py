@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -8,7 +9,29 @@ import pytest
 
 pytest.importorskip("pulumi")
 
+from tests.infra.test_program import run
+
 ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs" / "infra"
+APIS = {
+    "accesscontextmanager": "accesscontextmanager",
+    "artifactregistry": "artifactregistry",
+    "bigquery": "bigquery",
+    "billing": "billingbudgets",
+    "cloudbuild": "cloudbuild",
+    "cloudrunv2": "run",
+    "cloudscheduler": "cloudscheduler",
+    "compute": "compute",
+    "container": "container",
+    "monitoring": "monitoring",
+    "networkconnectivity": "networkconnectivity",
+    "projects": "cloudresourcemanager",
+    "serviceaccount": "iam",
+    "servicenetworking": "servicenetworking",
+    "storage": "storage",
+    "vertex": "aiplatform",
+}
+"""Module of pulumi-gcp -> the API that its resources are of."""
 
 
 @pytest.mark.slow
@@ -16,3 +39,27 @@ def test_the_pages_are_fresh():
     command = [sys.executable, str(ROOT / "docs/infra/generate.py"), "--check"]
     result = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
     assert result.returncode == 0, result.stderr
+
+
+def test_every_test_that_the_page_of_nouns_names_is_there():
+    written = "\n".join(path.read_text() for path in (ROOT / "tests" / "infra").rglob("test_*.py"))
+    named = set(re.findall(r"`(test_\w+)`", (DOCS / "tested.md").read_text()))
+    assert len(named) > 25
+    assert [name for name in sorted(named) if f"def {name}(" not in written] == []
+
+
+def test_every_component_has_a_page_and_a_row_and_the_readme_knows_them():
+    stems = {path.stem for path in (DOCS / "components").glob("*.md")}
+    rows = set(re.findall(r"(?m)^\| (\w+) \|", (DOCS / "tested.md").read_text()))
+    readme = (DOCS / "README.md").read_text()
+    assert stems <= rows
+    assert all(f"(components/{stem}.md)" in readme for stem in stems)
+
+
+@pytest.mark.parametrize("stack", ["dev", "prod"])
+def test_the_apis_of_all_resources_are_among_those_to_enable(stack):
+    text = (DOCS / "operations.md").read_text()
+    for made in run(stack):
+        if made.custom and made.type.startswith("gcp:"):
+            module = made.type.split(":")[1].partition("/")[0]
+            assert f"{APIS[module]}.googleapis.com" in text, made.type
