@@ -381,3 +381,12 @@ def test_a_scheduler_that_only_ticks_promotes_as_well_each_time_with_a_new_contr
     assert found.ending is Ending.PROMOTED
     assert world.target.deploys == 1
     assert len(world.target.splits) == 3
+
+
+def test_a_request_that_cannot_be_read_ends_neither_the_rollout_nor_its_controller() -> None:
+    world = World()
+    controller = world.start()
+    world.blobs.write("requests/001700000000000-0badc0.json", b'{"verb": "explode"}')
+    assert controller.run().ending is Ending.PROMOTED
+    told = [entry.text for entry in world.store().log(world.record().id) if entry.kind == "request"]
+    assert told == ["request 001700000000000-0badc0 cannot be read and was put aside; ask for it again"]

@@ -153,9 +153,67 @@ def test_requests_are_taken_in_order_and_once(blobs: Blobs) -> None:
 
 def test_requests_for_an_earlier_rollout_are_not_for_the_next(blobs: Blobs) -> None:
     world, store = World(), RolloutStore(blobs, "s")
+    store.ask(Verb.ABORT, who="a@b", now=NOW + 5, rollout="earlier")
     store.ask(Verb.ABORT, who="a@b", now=NOW - 5)
     record, _ = begin(store, world.spec, world.release, now=NOW, who="me@here")
-    assert store.next_request(record.handled) is None
+    assert store.next_request(record.handled, record.id) is None
+    assert blobs.names("requests/") == []
+
+
+def test_what_a_slow_clock_asks_is_heard_after_what_a_fast_one_asked(blobs: Blobs) -> None:
+    store = RolloutStore(blobs, "s")
+    fast = store.ask(Verb.PAUSE, who="fast@clock", now=NOW + 300, rollout="r")
+    assert store.next_request("", "r") == fast
+    slow = store.ask(Verb.ABORT, who="slow@clock", now=NOW - 300, rollout="r")
+    assert store.next_request(fast.id, "r") == slow
+    assert store.next_request(slow.id, "r") is None
+
+
+def test_a_controller_that_only_slept_takes_no_request_from_the_rollout_that_came_after_its_own(blobs: Blobs) -> None:
+    store = RolloutStore(blobs, "s")
+    asked = store.ask(Verb.ABORT, who="a@b", now=NOW, rollout="new")
+    assert store.next_request("", "old") is None
+    assert store.next_request("", "new") == asked
+
+
+@pytest.mark.parametrize("raw", [b"", b"{", b"[]", b"{}", b'{"verb": "explode", "who": "a@b", "at": 1}'])
+def test_a_request_that_cannot_be_read_is_put_aside_and_hides_no_other(blobs: Blobs, raw: bytes) -> None:
+    blobs.write("requests/001700000000000-0badc0.json", raw)
+    blobs.write("requests/zzz.json", b"not ours")
+    store = RolloutStore(blobs, "s")
+    broken = store.next_request("", "r")
+    assert broken is not None
+    assert broken.verb is None
+    asked = store.ask(Verb.ABORT, who="a@b", now=NOW, rollout="r")
+    assert store.next_request(broken.id, "r") == asked
+    assert blobs.names("requests/") == [f"requests/{asked.id}.json", "requests/zzz.json"]
+
+
+@pytest.mark.parametrize("raw", [b"{", b"[]", b"{}"])
+def test_what_names_the_newest_rollout_and_cannot_be_read_is_refused_with_the_fix(blobs: Blobs, raw: bytes) -> None:
+    blobs.write("current.json", raw)
+    with pytest.raises(StateError, match=r"s/current\.json: does not name a rollout; write .* one of: none"):
+        RolloutStore(blobs, "s").current()
+
+
+def test_a_history_entry_that_cannot_be_read_is_refused_and_what_is_none_is_passed_over(blobs: Blobs) -> None:
+    blobs.write("r1/log/notes.json", b"not ours")
+    store = RolloutStore(blobs, "s")
+    assert store.log("r1") == []
+    blobs.write("r1/log/00000001.json", b"{")
+    with pytest.raises(StateError, match=r"s/r1/log/00000001\.json: not a history entry"):
+        store.log("r1")
+
+
+@pytest.mark.parametrize("name", ["../other", "..", "", "/etc", "r1/log"])
+def test_an_id_never_leads_out_of_the_store(tmp_path: Path, name: str) -> None:
+    world, outside = World(), DirectoryBlobs(tmp_path)
+    record, _ = begin(RolloutStore(outside, "s"), world.spec, world.release, now=NOW, who="me@here")
+    outside.write("other/record.json", record.dumps())
+    store = RolloutStore(DirectoryBlobs(tmp_path / "mine"), "s")
+    assert not store.has(name)
+    with pytest.raises(StateError, match="there is: none"):
+        store.load(name)
 
 
 def test_a_folder_that_cannot_be_read_written_or_emptied_is_said_in_one_line(

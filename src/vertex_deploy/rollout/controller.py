@@ -139,7 +139,7 @@ class Controller:
                 )
             if endpoint is not None and endpoint.replicas != dict(self.record.replicas):
                 self.journal.save(replace(self.record, replicas=endpoint.replicas))
-        request = self._store.next_request(record.handled)
+        request = self._store.next_request(record.handled, record.id)
         seen = Seen(
             now=self._clock.now(), endpoint=endpoint, request=request, alarm=self._alarm(), others=self._others()
         )
@@ -170,7 +170,7 @@ class Controller:
         self.journal.renew()
         self._on_idle(self.record)
         self.journal.undelivered(self.journal.notifier.failures())
-        return self._store.next_request(self.record.handled) is not None
+        return self._store.next_request(self.record.handled, self.record.id) is not None
 
     def close(self) -> None:
         """Wait a little for notifications that are under way; what did not arrive is in the history."""

@@ -66,6 +66,8 @@ def describe(split: Mapping[str, int]) -> str:
 
 def _answer(record: Record, plan: Plan, request: Request) -> Action | None:
     """What a request leads to; None: it has to wait, because a deployment may or may not have begun."""
+    if request.verb is None:
+        return Drop(request, f"request {request.id} cannot be read and was put aside; ask for it again")
     if not possible(request.verb, record.phase):
         return Drop(request, f"{request.verb} by {request.who} has no meaning while {record.phase}")
     if ops.unresolved(record):

@@ -159,8 +159,6 @@ def create(
         spec_hash=spec_hash(spec),
         release=release,
         canary=deployed_id_for(f"{rollout_id}/{group.member}" if group else rollout_id),
-        # Requests that were left for an earlier rollout are not for this one.
-        handled=f"{int(now * 1000):015d}",
         seq=2,
         tail=LogEntry(
             seq=1,

@@ -211,8 +211,8 @@ def ask(stores: Mapping[str, RolloutStore], verb: Verb, *, clock: Clock, approve
             raise RolloutError(f"rollout {record.id} of {member}: {missing}")
     now = clock.now()
     driven = []
-    for member in asked:
-        stores[member].ask(verb, who=whoami(), now=now, approver=approver)
+    for member, record in asked.items():
+        stores[member].ask(verb, who=whoami(), now=now, approver=approver, rollout=record.id)
         driven.append(stores[member].holder(now) is not None)
     return all(driven)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
@@ -41,29 +42,46 @@ class Request:
     """One thing asked, left in the store until a controller takes it.
 
     Args:
-        id: sorts by time; acted on once.
-        verb: what.
+        id: begins with the time of who asked, so that what one person asks is in order; acted on once.
+        verb: what; None: what was left cannot be read.
         who: user@host, recorded in the history.
-        at: seconds since the epoch.
+        at: seconds since the epoch, by the clock of who asked.
         approver: who approves the step, as given; recorded with ``who``. Nothing proves a name: who may write to the
             store decides who may approve.
+        rollout: id of the rollout that it is for; "": of the one that is under way.
     """
 
     id: str
-    verb: Verb
+    verb: Verb | None
     who: str
     at: float
     approver: str = ""
+    rollout: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """A value that ``json.dumps`` takes."""
         return asdict(self)
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Request:
-        """What ``to_json`` wrote."""
-        verb, approver = Verb(data["verb"]), data.get("approver", "")
-        return cls(id=data["id"], verb=verb, who=data["who"], at=data["at"], approver=approver)
+    def read(cls, raw: bytes, request_id: str) -> Request:
+        """What was left in the store; one that cannot be read has no verb, so that it can be put aside and told of.
+
+        Args:
+            raw: ``to_json`` as JSON.
+            request_id: of its name, whatever it says itself.
+        """
+        try:
+            data = json.loads(raw)
+            return cls(
+                id=request_id,
+                verb=Verb(data["verb"]),
+                who=str(data["who"]),
+                at=float(data["at"]),
+                approver=str(data.get("approver", "")),
+                rollout=str(data.get("rollout", "")),
+            )
+        except (ValueError, TypeError, KeyError, AttributeError):
+            return cls(id=request_id, verb=None, who="", at=0.0)
 
 
 def possible(verb: Verb, phase: Phase) -> bool:

@@ -134,7 +134,7 @@ def ask(store: RolloutStore, verb: Verb, *, clock: Clock, approver: str = "") ->
     if missing := lacks_approval(verb, record.step, plan_of(spec_of(record)), approver):
         raise RolloutError(f"rollout {record.id}: {missing}")
     now = clock.now()
-    store.ask(verb, who=whoami(), now=now, approver=approver)
+    store.ask(verb, who=whoami(), now=now, approver=approver, rollout=record.id)
     return store.holder(now) is not None
 
 

@@ -14,12 +14,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import secrets
 import socket
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from vertex_deploy.errors import RolloutBusy, StateError
 from vertex_deploy.rollout.blobs import Stale
@@ -36,6 +37,11 @@ LEASE_SECONDS = 60.0
 it; if they do not, a lease is taken over early, and the record's generation still lets only one controller commit."""
 
 _TAKEOVERS = 5
+
+# What else lies in the folder or bucket is not ours, and never leads out of it.
+_ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]*")
+_ENTRY = re.compile(r"[0-9]{8}\.json")
+_REQUEST = re.compile(r"requests/([0-9]{15}-[0-9a-f]{6})\.json")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,7 +200,15 @@ class RolloutStore:
     def current(self) -> Record | None:
         """The newest rollout, over or not."""
         raw, self._generations["current.json"] = self._blobs.read("current.json")
-        return self.load(str(json.loads(raw)["id"])) if raw else None
+        if not raw:
+            return None
+        try:
+            newest = str(json.loads(raw)["id"])
+        except (ValueError, TypeError, KeyError) as error:
+            raise StateError(
+                f'{self.where}/current.json: does not name a rollout; write {{"id": "ID"}} with one of: {self._known()}'
+            ) from error
+        return self.load(newest)
 
     def load(self, rollout_id: str) -> Record:
         """One rollout.
@@ -203,20 +217,22 @@ class RolloutStore:
             StateError: it is not there, or cannot be read.
         """
         name = f"{rollout_id}/record.json"
-        raw, generation = self._blobs.read(name)
+        raw, generation = self._blobs.read(name) if _ID.fullmatch(rollout_id) else (b"", "")
         if not raw:
-            known = ", ".join(self.ids()) or "none"
-            raise StateError(f"{self.where}: no rollout {rollout_id!r}; there is: {known}")
+            raise StateError(f"{self.where}: no rollout {rollout_id!r}; there is: {self._known()}")
         self._generations[name] = generation
         return Record.loads(raw, f"{self.where}/{name}")
 
     def has(self, rollout_id: str) -> bool:
         """Whether there is such a rollout."""
-        return bool(self._blobs.read(f"{rollout_id}/record.json")[0])
+        return bool(_ID.fullmatch(rollout_id) and self._blobs.read(f"{rollout_id}/record.json")[0])
 
     def ids(self) -> list[str]:
         """Every rollout of this name, oldest first."""
         return [name.rpartition("/")[0] for name in self._blobs.names("") if name.endswith("/record.json")]
+
+    def _known(self) -> str:
+        return ", ".join(self.ids()) or "none"
 
     def create(self, record: Record) -> None:
         """Make a new rollout the current one.
@@ -228,12 +244,15 @@ class RolloutStore:
         self.make_current(record)
 
     def make_current(self, record: Record) -> None:
-        """Finish what a killed ``create`` began.
+        """Finish what a killed ``create`` began. Requests that were left for earlier rollouts are swept away.
 
         Raises:
             RolloutBusy: somebody else started another at the same moment.
         """
         self._copy_tail(record)
+        for request_id in self._waiting():
+            if self._request(request_id).rollout != record.id:
+                self._blobs.delete(_place(request_id))
         self._put("current.json", json.dumps({"id": record.id}).encode(), self._generations.get("current.json", ""))
 
     def commit(self, record: Record) -> None:
@@ -289,14 +308,23 @@ class RolloutStore:
             rollout_id: which.
             after: only entries with a higher number.
         """
-        names = [n for n in self._blobs.names(f"{rollout_id}/log/") if int(Path(n).stem) > after]
-        entries = [LogEntry.from_json(json.loads(raw)) for raw in self._blobs.read_all(names)]
+        listed = [n for n in self._blobs.names(f"{rollout_id}/log/") if _ENTRY.fullmatch(Path(n).name)]
+        names = [name for name in listed if int(Path(name).stem) > after]
+        read = zip(names, self._blobs.read_all(names), strict=True)
+        entries = [self._entry(name, raw) for name, raw in read]
         # The last entry may be committed but not copied, if the controller was killed in between.
         raw, _ = self._blobs.read(f"{rollout_id}/record.json")
         tail = Record.loads(raw, f"{self.where}/{rollout_id}/record.json").tail if raw else None
         if tail is not None and tail.seq > max(after, entries[-1].seq if entries else 0):
             entries.append(tail)
         return entries
+
+    def _entry(self, name: str, raw: bytes) -> LogEntry:
+        try:
+            return LogEntry.from_json(json.loads(raw))
+        except (ValueError, TypeError, AttributeError) as error:
+            # The judge is rebuilt from the history: with a part of it missing it would decide otherwise.
+            raise StateError(f"{self.where}/{name}: not a history entry ({error}); restore it from a backup") from error
 
     def attach(self, rollout_id: str, name: str, data: bytes) -> str:
         """Keep a file (a report) with a rollout; where it is."""
@@ -305,23 +333,37 @@ class RolloutStore:
 
     # -- requests ----------------------------------------------------------------------------------------------------
 
-    def ask(self, verb: Verb, *, who: str, now: float, approver: str = "") -> Request:
-        """Leave a request for whoever controls the rollout."""
+    def ask(self, verb: Verb, *, who: str, now: float, approver: str = "", rollout: str = "") -> Request:
+        """Leave a request for whoever controls the rollout; see ``Request`` for the arguments."""
         unique = f"{int(now * 1000):015d}-{secrets.token_hex(3)}"
-        request = Request(id=unique, verb=verb, who=who, at=now, approver=approver)
-        self._blobs.write(f"requests/{request.id}.json", json.dumps(request.to_json()).encode(), generation="")
+        request = Request(id=unique, verb=verb, who=who, at=now, approver=approver, rollout=rollout)
+        self._blobs.write(_place(request.id), json.dumps(request.to_json()).encode(), generation="")
         return request
 
-    def next_request(self, after: str) -> Request | None:
-        """The oldest request that was not acted on.
+    def next_request(self, handled: str, rollout: str = "") -> Request | None:
+        """The oldest request to a rollout that was not acted on.
+
+        Nothing follows from the times in their names: those are of other machines' clocks, and one that is slow must
+        not lose its request.
 
         Args:
-            after: id of the last one that was; it and older ones are swept away.
+            handled: id of the last one that was acted on; it is removed first, because once another one has been acted
+                on the record does not tell any more.
+            rollout: id of the rollout; "": whatever rollout a request is for.
         """
-        for name in self._blobs.names("requests/"):
-            if Path(name).stem <= after:
-                self._blobs.delete(name)
-                continue
-            data: dict[str, Any] = json.loads(self._blobs.read(name)[0])
-            return Request.from_json(data)
-        return None
+        waiting = self._waiting()
+        if handled in waiting:
+            self._blobs.delete(_place(handled))
+            waiting.remove(handled)
+        found = (self._request(request_id) for request_id in waiting)
+        return next((request for request in found if not rollout or request.rollout in {"", rollout}), None)
+
+    def _waiting(self) -> list[str]:
+        return [match[1] for name in self._blobs.names("requests/") if (match := _REQUEST.fullmatch(name))]
+
+    def _request(self, request_id: str) -> Request:
+        return Request.read(self._blobs.read(_place(request_id))[0], request_id)
+
+
+def _place(request_id: str) -> str:
+    return f"requests/{request_id}.json"
