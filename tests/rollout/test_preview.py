@@ -192,6 +192,33 @@ def test_a_rollout_under_way_is_resumed_or_in_the_way() -> None:
     assert "under way" in found.reason
 
 
+def test_a_plan_names_what_changed_in_the_spec_as_a_start_does() -> None:
+    world = World()
+    world.start()
+    world.spec = spec_with(gates=[{"metric": "error_rate", "max": "2%"}])
+    with pytest.raises(RolloutError, match=r"deploy\.yaml changed since: rollout") as refused:
+        world.start()
+    found = look(world)
+    assert (found.outcome, found.reason) == ("refuse", str(refused.value))
+
+
+def test_a_plan_refuses_static_traffic_as_a_start_does() -> None:
+    world = World()
+    world.spec = world.spec.model_copy(update={"target": world.spec.target.model_copy(update={"traffic": "pulumi"})})
+    with pytest.raises(RolloutError) as refused:
+        world.start()
+    found = look(world)
+    assert (found.outcome, found.reason) == ("refuse", str(refused.value))
+    assert world.target.calls == []
+
+
+def test_a_plan_does_not_take_an_api_that_failed_for_a_refusal() -> None:
+    world = World()
+    alerts = MemoryAlerts(failure=CloudError("GET alerts: INTERNAL: oops", code="INTERNAL"))
+    with pytest.raises(CloudError, match="oops"):
+        look(world, alerts=alerts)
+
+
 def test_a_retry_begins_the_same_release_again_and_says_after_what() -> None:
     world = World(errors=0.3)
     first = world.run()

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from vertex_deploy.errors import RolloutError, UsageError
 from vertex_deploy.metrics.quota import QuotaSource
 from vertex_deploy.metrics.sources import lag_of, source_for
-from vertex_deploy.release.release import changed_fields, spec_hash
+from vertex_deploy.release.release import spec_hash
 from vertex_deploy.rollout.alert_clients import MonitoringAlerts
 from vertex_deploy.rollout.alerting import AlertWatch, watching
 from vertex_deploy.rollout.blobs import DirectoryBlobs
@@ -28,6 +28,7 @@ from vertex_deploy.rollout.evidence import Evidence
 from vertex_deploy.rollout.gcs import SCHEME, GcsBlobs
 from vertex_deploy.rollout.notify import notifier_for
 from vertex_deploy.rollout.plan import plan_of, spec_of
+from vertex_deploy.rollout.preflight import another, static_traffic
 from vertex_deploy.rollout.preview import Preview, last_deployment, preview
 from vertex_deploy.rollout.quota import checked
 from vertex_deploy.rollout.record import Group, LogEntry, Record
@@ -145,11 +146,8 @@ def create(
     Raises:
         RolloutError: the traffic is Pulumi's.
     """
-    if spec.target.traffic == "pulumi":
-        raise RolloutError(
-            "target.traffic is pulumi: the split is static and the next `pulumi up` would undo a rollout; "
-            "change target.split, or write traffic: rollout"
-        )
+    if why := static_traffic(spec):
+        raise RolloutError(why)
     record = Record(
         id=rollout_id,
         name=spec.name,
@@ -179,13 +177,8 @@ def demand_same(current: Record, spec: Spec, release: Release) -> None:
     Raises:
         RolloutError: the spec or the release changed since; names what differs.
     """
-    if current.spec_hash == spec_hash(spec) and current.release.hash == release.hash:
-        return
-    differs = changed_fields(current.spec, to_storage(spec)) or ["the release"]
-    raise RolloutError(
-        f"rollout {current.id} is under way ({current.phase}) and deploy.yaml changed since: {', '.join(differs[:5])}; "
-        "undo the change to go on with it, or `vertex-deploy rollout abort` it first"
-    )
+    if why := another(current, spec, release):
+        raise RolloutError(why)
 
 
 def preview_for(store: RolloutStore, spec: Spec, release: Release, *, now: float) -> Preview:

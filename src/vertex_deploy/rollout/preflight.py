@@ -5,12 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from vertex_deploy.release.release import changed_fields, spec_hash
 from vertex_deploy.rollout.actions import Move
 from vertex_deploy.rollout.machine import Ending, Event
 from vertex_deploy.rollout.operations import same_model
+from vertex_deploy.spec import to_storage
 
 if TYPE_CHECKING:
+    from vertex_deploy.release import Release
     from vertex_deploy.rollout.plan import Plan
+    from vertex_deploy.rollout.record import Record
+    from vertex_deploy.spec.models import Spec
     from vertex_deploy.targets.types import Deployed, Observation
 
 
@@ -65,3 +70,24 @@ def inspect(plan: Plan, *, endpoint: Observation | None, model: str | None, cana
 def refused(why: str) -> Found:
     """The rollout cannot start, and why."""
     return Found(move=Move(Event.REFUSED, why, Ending.FAILED))
+
+
+def static_traffic(spec: Spec) -> str:
+    """Why no rollout of this spec can start, or ""."""
+    if spec.target.traffic != "pulumi":
+        return ""
+    return (
+        "target.traffic is pulumi: the split is static and the next `pulumi up` would undo a rollout; "
+        "change target.split, or write traffic: rollout"
+    )
+
+
+def another(current: Record, spec: Spec, release: Release) -> str:
+    """Why the rollout under way cannot be gone on with: it is of another spec or release. What differs, or ""."""
+    if current.spec_hash == spec_hash(spec) and current.release.hash == release.hash:
+        return ""
+    differs = changed_fields(current.spec, to_storage(spec)) or ["the release"]
+    return (
+        f"rollout {current.id} is under way ({current.phase}) and deploy.yaml changed since: {', '.join(differs[:5])}; "
+        "undo the change to go on with it, or `vertex-deploy rollout abort` it first"
+    )

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from vertex_deploy.errors import CloudError, RolloutError
 from vertex_deploy.rollout.alert_preview import preview_alerts
+from vertex_deploy.rollout.faults import may_pass
 from vertex_deploy.rollout.machine import Event, Phase
+from vertex_deploy.rollout.preflight import another, static_traffic
 from vertex_deploy.rollout.quota import QuotaFinding, machine_line
 from vertex_deploy.rollout.readiness import look
 
@@ -133,10 +135,11 @@ def preview(
     Raises:
         CloudError: an API may answer later.
     """
-    if current is not None and not current.over:
-        same = current.release.hash == release.hash
-        reason = f"rollout {current.id} is under way ({current.phase})"
-        return Preview(outcome="resume" if same else "refuse", reason=reason + ("" if same else " for another release"))
+    going = current if current is not None and not current.over else None
+    if why := another(going, spec, release) if going else static_traffic(spec):
+        return Preview(outcome="refuse", reason=why)
+    if going is not None:
+        return Preview(outcome="resume", reason=f"rollout {going.id} is under way ({going.phase})")
     try:
         seen = look(plan=plan, target=target, evidence=evidence, canary=CANARY, now=now, quotas=quotas)
         policies: tuple[str, ...] = ()
@@ -145,7 +148,7 @@ def preview(
             found = preview_alerts(spec, alerts, endpoint=seen.endpoint, canary=CANARY, now=now)
             policies, problems = found.policies, found.problems
     except (RolloutError, CloudError) as error:
-        if isinstance(error, CloudError) and error.transient:
+        if isinstance(error, CloudError) and may_pass(error):
             raise
         return Preview(outcome="refuse", reason=str(error))
     move, stable = seen.found.move, seen.found.stable
