@@ -135,11 +135,8 @@ def preview(
     Raises:
         CloudError: an API may answer later.
     """
-    going = current if current is not None and not current.over else None
-    if why := another(going, spec, release) if going else static_traffic(spec):
-        return Preview(outcome="refuse", reason=why)
-    if going is not None:
-        return Preview(outcome="resume", reason=f"rollout {going.id} is under way ({going.phase})")
+    if (known := _unread(current, spec, release)) is not None:
+        return known
     try:
         seen = look(plan=plan, target=target, evidence=evidence, canary=CANARY, now=now, quotas=quotas)
         policies: tuple[str, ...] = ()
@@ -186,6 +183,16 @@ def preview(
         over=promoted + plan.keep_stable,
         commands=commands(plan, stable.id),
     )
+
+
+def _unread(current: Record | None, spec: Spec, release: Release) -> Preview | None:
+    """What needs no API to be told; None: the rest has to be read."""
+    if current is not None and not current.over:
+        why = another(current, spec, release)
+        going = f"rollout {current.id} is under way ({current.phase})"
+        return Preview(outcome="refuse" if why else "resume", reason=why or going)
+    why = static_traffic(spec)
+    return Preview(outcome="refuse", reason=why) if why else None
 
 
 def commands(plan: Plan, stable: str) -> dict[str, str]:
