@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import http.client
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import requests
+import urllib3
 from google.api_core import exceptions as api
 from google.auth import exceptions as auth
 from google.cloud.storage import Blob
+from google.cloud.storage.exceptions import DataCorruption
 
 from tests.rollout.world import World
 from vertex_deploy.errors import CloudError, UsageError
@@ -141,6 +145,54 @@ def test_a_whole_rollout_in_a_bucket(bucket: Any) -> None:
     assert record.ending is Ending.PROMOTED
     log = world.store().log(record.id)
     assert [entry.seq for entry in log] == list(range(1, len(log) + 1))
+
+
+class Cut:
+    """A client whose downloads break off, so many times.
+
+    Args:
+        error: what the transport raises.
+        times: how often.
+    """
+
+    generation = 7
+
+    def __init__(self, error: Exception, times: int) -> None:
+        self.error, self.times = error, times
+
+    def bucket(self, _name: str) -> Cut:
+        return self
+
+    def get_blob(self, _name: str, **_: Any) -> Cut:
+        return self
+
+    def download_as_bytes(self, **_: Any) -> bytes:
+        self.times -= 1
+        if self.times >= 0:
+            raise self.error
+        return b"whole"
+
+
+BROKEN_OFF = [
+    requests.ConnectionError("reset"),
+    requests.ReadTimeout("late"),
+    requests.exceptions.ChunkedEncodingError("cut"),
+    urllib3.exceptions.ProtocolError("cut"),
+    http.client.IncompleteRead(b"who"),
+    ConnectionResetError("reset"),
+    DataCorruption(None, "checksum"),
+]
+
+
+@pytest.mark.parametrize("error", BROKEN_OFF, ids=lambda error: type(error).__name__)
+def test_an_answer_that_breaks_off_is_read_again_and_is_at_last_an_error_of_the_bucket(error: Exception) -> None:
+    slept: list[float] = []
+    blobs = GcsBlobs(URL, client=Cut(error, 2), sleep=slept.append)
+    assert blobs.read("record.json") == (b"whole", "7")
+    assert len(slept) == 2
+    with pytest.raises(CloudError, match=r"reading record\.json: UNAVAILABLE after 8 attempts") as raised:
+        GcsBlobs(URL, client=Cut(error, 99), sleep=slept.append).read("record.json")
+    assert raised.value.transient
 
 
 @pytest.mark.parametrize("url", ["gs://", "gs:///x", "s3://b/x", "https://b/x"])

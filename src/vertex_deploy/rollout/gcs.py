@@ -192,7 +192,6 @@ class GcsBlobs:
 
     def _call(self, what: str, work: Callable[[], T]) -> T:
         """Call, and try again what may succeed later; ``PreconditionFailed`` is the caller's to understand."""
-        import requests  # noqa: PLC0415 - heavy: only when a call is made
         from google.api_core import exceptions as api  # noqa: PLC0415 - heavy: only when a call is made
         from google.auth import exceptions as auth  # noqa: PLC0415 - heavy: only when a call is made
 
@@ -207,7 +206,7 @@ class GcsBlobs:
                 code, message = code_of(error), str(error)
             except api.GoogleAPICallError as error:
                 code, message = _code(error), error.message
-            except (requests.ConnectionError, requests.Timeout) as error:
+            except _broken_off() as error:
                 code, message = "UNAVAILABLE", type(error).__name__
             # Full jitter: several controllers must not come back together.
             delay = self._policy.delay(attempt, code, random.random())  # noqa: S311 - not a secret
@@ -226,3 +225,18 @@ class GcsBlobs:
 def _code(error: Any) -> str:
     status = int(error.code or 0)
     return "UNAVAILABLE" if status >= _SERVER_ERROR else _CODES.get(status, "UNKNOWN")
+
+
+def _broken_off() -> tuple[type[Exception], ...]:
+    """What Google's client lets through when a connection breaks, also in the middle of a body, or a body is damaged.
+
+    The transport's own of what its retries would take up (google.cloud.storage.retry), which are off here.
+    """
+    from http.client import HTTPException  # noqa: PLC0415 - beside the others
+
+    from google.cloud.storage.exceptions import DataCorruption  # noqa: PLC0415 - heavy: only when a call is made
+    from requests import exceptions as transport  # noqa: PLC0415 - see above
+    from urllib3.exceptions import HTTPError  # noqa: PLC0415 - see above
+
+    of_requests = (transport.ConnectionError, transport.Timeout, transport.ChunkedEncodingError)
+    return (*of_requests, transport.ContentDecodingError, ConnectionError, HTTPException, HTTPError, DataCorruption)
