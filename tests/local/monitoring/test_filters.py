@@ -21,7 +21,13 @@ from vertex_deploy.local.monitoring.filters import (
 SUBJECT = Subject(
     project="p",
     metric_type="aiplatform.googleapis.com/prediction/online/response_count",
-    metric_labels={"response_code": "2xx", "deployed_model_id": "123", "say": 'a "b" \\c'},
+    metric_labels={
+        "response_code": "2xx",
+        "deployed_model_id": "123",
+        "say": 'a "b" \\c',
+        "arabic": "\u0663",
+        "paren": "(a)",
+    },
     resource_type="aiplatform.googleapis.com/Endpoint",
     resource_labels={"endpoint_id": "77", "location": "us-central1"},
 )
@@ -63,6 +69,14 @@ METRIC = 'metric.type = "aiplatform.googleapis.com/prediction/online/response_co
         ("project = 'p'", True),
         (r'metric.labels.say = "a \"b\" \\c"', True),
         ('project = "AND"', False),
+        # A key in quotes, as the console writes it.
+        ('metric.label."response_code"="2xx" resource.label."endpoint_id"="77"', True),
+        ("metric.labels.'response_code' = \"5xx\"", False),
+        # ASCII classes, as RE2's: an Arabic digit is not \\d.
+        (r'metric.labels.arabic = monitoring.regex.full_match("\\d")', False),
+        (r'metric.labels.response_code = monitoring.regex.full_match("(?i)2XX")', True),
+        (r'metric.labels.response_code = monitoring.regex.full_match("(?P<first>[2*+])x{2}")', True),
+        (r'metric.labels.paren = monitoring.regex.full_match("\\(?a\\)")', True),
     ],
 )
 def test_a_filter_selects_as_documented(text: str, passes: bool) -> None:
@@ -79,6 +93,10 @@ def test_a_filter_selects_as_documented(text: str, passes: bool) -> None:
         ('metric.labels.x = monitoring.regex.full_match("(?=a)b")', "RE2"),
         ('metric.labels.x = monitoring.regex.full_match("(a)\\\\1")', "RE2"),
         ('metric.labels.x = monitoring.regex.full_match("a++")', "RE2"),
+        ('metric.labels.x = monitoring.regex.full_match("(?x)a b")', "RE2"),
+        ('metric.labels.x = monitoring.regex.full_match("(?P=a)")', "RE2"),
+        ('metric.labels.x = monitoring.regex.full_match("a\\\\Z")', "RE2"),
+        ('metric.labels.x = monitoring.regex.full_match("[x[:alpha:]]+")', "POSIX class"),
         ('metric.labels.x = monitoring.regex.full_match("(")', "not valid"),
         ('metric.labels.x : starts_with("a")', '":"'),
         ('metric.type > "a"', '">"'),
@@ -119,6 +137,31 @@ def test_what_cannot_be_evaluated_is_refused_by_name(text: str, named: str) -> N
 )
 def test_a_metric_is_pinned_only_by_equality_under_and(text: str, metric: str | None) -> None:
     assert single_metric(parse(text)) == metric
+
+
+@pytest.mark.parametrize(
+    ("text", "at"),
+    [
+        ('project = "p" AND group.id = "x"', 18),
+        ('project = "p" AND metadata.user_labels."a" = "x"', 18),
+        ('project = "p" AND metric.type > "a"', 32),
+        ('project = "p" AND nope("x")', 18),
+        ('project = "p" AND metric.type = nope("x")', 32),
+        ('project = "p" AND metric.type = starts_with("a", "b")', 32),
+        ('project = "p" AND metric.type = monitoring.regex.full_match("(")', 32),
+        ('project = "p" AND metric.type', 29),
+        ('project = "p" AND ', 18),
+        ('project = "p" AND (metric.type = "a"', 36),
+        ('project = "p" OR OR metric.type = "a"', 17),
+        ('project = "p" ) metric.type = "a"', 14),
+        ('project = one_of("p" "q")', 21),
+        ("project = one_of(,)", 17),
+        ("project ~ p", 8),
+    ],
+)
+def test_a_refusal_says_where_in_the_filter(text: str, at: int) -> None:
+    with pytest.raises(FilterError, match=rf"position {at}\b"):
+        parse(text)
 
 
 def _text(node: object) -> str:

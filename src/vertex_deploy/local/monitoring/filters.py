@@ -9,6 +9,8 @@ Grammar (cloud.google.com/monitoring/api/v3/filters)::
     selector   = project | resource.type | resource.label(s).KEY | metric.type | metric.label(s).KEY
     function   = starts_with | ends_with | has_substring | monitoring.regex.full_match | one_of
 
+A KEY may be quoted, ``resource.label."zone"``, as the console writes it. Regular expressions are those of ``re2``.
+
 Left out: the selectors ``group.id`` and ``metadata.*`` (Local Vertex has neither) and time series selectors such as
 ``select_slo_health``. Whatever cannot be evaluated raises FilterError naming it; nothing is ignored.
 """
@@ -18,6 +20,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
+
+from vertex_deploy.local.monitoring import re2
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -106,6 +110,7 @@ class Subject:
 _TOKEN = re.compile(
     r"""\s*(?:
       (?P<string>"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')
+    | (?P<quoted>[A-Za-z_][A-Za-z0-9_.]*\.(?:"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'))
     | (?P<op><=|>=|!=|[=:<>])
     | (?P<punct>[(),])
     | (?P<minus>-(?=[\s(a-zA-Z]))
@@ -115,6 +120,7 @@ _TOKEN = re.compile(
 )
 _NUMBER = re.compile(r"[+-]?\d+(\.\d+)?([eE][+-]?\d+)?")
 _LABEL = re.compile(r"(metric|resource)\.labels?\.([A-Za-z_][A-Za-z0-9_]*)")
+_QUOTED = re.compile(r"(?P<of>[A-Za-z_][A-Za-z0-9_.]*\.)(?P<key>[\"'].*[\"'])", re.DOTALL)
 _FUNCTIONS = {
     "starts_with": 1,
     "ends_with": 1,
@@ -122,8 +128,6 @@ _FUNCTIONS = {
     "monitoring.regex.full_match": 1,
     "one_of": None,
 }
-# RE2, which the real API uses, has neither; Python's re has both.
-_NOT_RE2 = re.compile(r"\(\?(=|!|<=|<!|P=|\()|(?<!\\)(?:\\\\)*\\[1-9]|(?<!\\)[*+?}]\+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,12 +145,19 @@ def _tokens(text: str) -> Iterator[_Token]:
             at = len(text) - len(text[at:].lstrip())
             raise FilterError(f"the filter cannot be parsed at position {at}: {text[at : at + 20]!r}")
         kind = found.lastgroup or ""
-        yield _Token(kind, found[kind], found.start(kind))
+        word = kind == "quoted"
+        yield _Token("word" if word else kind, bare(found[kind]) if word else found[kind], found.start(kind))
         at = found.end()
 
 
 def _unquote(text: str) -> str:
     return re.sub(r"\\(.)", r"\1", text[1:-1], flags=re.DOTALL) if text[:1] in "\"'" else text
+
+
+def bare(selector: str) -> str:
+    """A selector whose key is quoted, ``metric.label."code"``, without the quotes."""
+    found = _QUOTED.fullmatch(selector)
+    return found["of"] + _unquote(found["key"]) if found else selector
 
 
 class _Parser:
@@ -155,6 +166,7 @@ class _Parser:
     def __init__(self, text: str, selectors: Callable[[str], str]) -> None:
         self._selectors = selectors
         self._tokens = list(_tokens(text))
+        self._end = len(text)
         self._at = 0
         self._depth = 0
 
@@ -170,7 +182,7 @@ class _Parser:
     def _next(self, wanted: str) -> _Token:
         token = self._peek()
         if token is None:
-            raise FilterError(f"the filter ends where {wanted} is expected")
+            raise FilterError(f"the filter ends where {wanted} is expected, at position {self._end}")
         self._at += 1
         return token
 
@@ -216,31 +228,39 @@ class _Parser:
         if token.kind != "word":
             raise FilterError(f'the filter cannot be parsed at position {token.at}: unexpected "{token.text}"')
         if self._is("("):
-            raise FilterError(f'the function "{token.text}" cannot be used as a selector')
-        selector = self._selectors(token.text)
+            raise FilterError(f'the function "{token.text}" cannot be used as a selector, at position {token.at}')
+        try:
+            selector = self._selectors(token.text)
+        except FilterError as error:
+            raise FilterError(f"{error}, at position {token.at}") from None
         op = self._next("an operator")
         if op.kind != "op":
             raise FilterError(f'the filter cannot be parsed at position {op.at}: "{op.text}" is not an operator')
+        right = self._peek()
         function, values = self._right()
-        return _checked(Comparison(selector, op.text, function, values), numbers=self._selectors is canonical)
+        try:
+            return _checked(Comparison(selector, op.text, function, values), numbers=self._selectors is canonical)
+        except FilterError as error:
+            raise FilterError(f"{error}, at position {right.at if right else self._end}") from None
 
     def _right(self) -> tuple[str, tuple[str, ...]]:
         token = self._next("a value")
         if token.kind == "word" and self._is("("):
             if token.text not in _FUNCTIONS:
-                raise FilterError(f'the function "{token.text}" is not known')
+                raise FilterError(f'the function "{token.text}" is not known, at position {token.at}')
             self._at += 1
-            return token.text, self._arguments(token.text)
+            return token.text, self._arguments(token)
         if token.kind not in ("string", "word") or token.text in ("AND", "OR", "NOT"):
             raise FilterError(f'the filter cannot be parsed at position {token.at}: "{token.text}" is not a value')
         return "", (_unquote(token.text),)
 
-    def _arguments(self, name: str) -> tuple[str, ...]:
+    def _arguments(self, function: _Token) -> tuple[str, ...]:
+        name = function.text
         values: list[str] = []
         while True:
             token = self._next("an argument")
             if token.kind not in ("string", "word"):
-                raise FilterError(f'"{token.text}" is not an argument of "{name}"')
+                raise FilterError(f'"{token.text}" is not an argument of "{name}", at position {token.at}')
             values.append(_unquote(token.text))
             after = self._next('")"')
             if after.text == ")":
@@ -249,16 +269,17 @@ class _Parser:
                 raise FilterError(f'the filter cannot be parsed at position {after.at}: "," or ")" is expected')
         wanted = _FUNCTIONS[name]
         if wanted is not None and len(values) != wanted:
-            raise FilterError(f'"{name}" takes {wanted} argument, not {len(values)}')
+            raise FilterError(f'"{name}" takes {wanted} argument, not {len(values)}, at position {function.at}')
         return tuple(values)
 
 
 def canonical(selector: str) -> str:
-    """A selector with ``label`` and ``labels`` made one.
+    """A selector with ``label`` and ``labels`` made one, and its key without quotes.
 
     Raises:
         FilterError: it is not one that Local Vertex can evaluate.
     """
+    selector = bare(selector)
     if selector in ("project", "metric.type", "resource.type"):
         return selector
     if found := _LABEL.fullmatch(selector):
@@ -275,12 +296,10 @@ def _checked(term: Comparison, *, numbers: bool) -> Comparison:
         if not _NUMBER.fullmatch(term.values[0]):
             raise FilterError(f'the operator "{term.op}" needs a number, not "{term.values[0]}"')
     if term.function == "monitoring.regex.full_match":
-        if _NOT_RE2.search(term.values[0]):
-            raise FilterError(f'the regular expression "{term.values[0]}" uses what RE2 does not have')
         try:
-            re.compile(term.values[0])
-        except re.error as error:
-            raise FilterError(f'the regular expression "{term.values[0]}" is not valid: {error}') from error
+            re2.pattern(term.values[0])
+        except ValueError as error:
+            raise FilterError(str(error)) from error
     return term
 
 
@@ -334,7 +353,7 @@ def _compare(  # noqa: PLR0911 - one return an operator or function
             return wanted in actual
         case "one_of":
             return actual in values
-    return re.fullmatch(wanted, actual) is not None
+    return re2.pattern(wanted).fullmatch(actual) is not None
 
 
 def _ordered(actual: str, op: str, wanted: float) -> bool:
