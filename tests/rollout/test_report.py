@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from tests.rollout.world import World, spec_with, step
+from vertex_deploy.rollout import session
 from vertex_deploy.rollout.charts import Line, chart, nice
-from vertex_deploy.rollout.machine import Phase
+from vertex_deploy.rollout.machine import Ending, Phase
 from vertex_deploy.rollout.report import render_report, report_data, write_report
 from vertex_deploy.rollout.requests import Verb
 
@@ -211,3 +212,17 @@ def test_time_without_measurements_breaks_the_lines(world: World) -> None:
         return int(path.count("M"))
 
     assert strokes([*kept, hole]) == strokes(kept) + 1
+
+
+def test_a_controller_that_slept_until_another_was_done_leaves_the_others_report_alone() -> None:
+    world = World()
+    slept = world.start()
+    slept.tick()
+    done = world.start()
+    assert done.run().ending is Ending.PROMOTED
+    session.put_away(done._store, done)
+    name = f"{done.record.id}/report.html"
+    written = world.blobs.read(name)
+    session.put_away(slept._store, slept)
+    assert world.blobs.read(name) == written
+    assert not slept.record.over

@@ -181,7 +181,7 @@ class GcsBlobs:
 
     def _bucket(self) -> Any:
         if self._client is None:
-            from google.cloud import storage  # type: ignore[attr-defined,unused-ignore]  # noqa: PLC0415 - heavy
+            from google.cloud import storage  # type: ignore[attr-defined,import-untyped,unused-ignore]  # noqa: PLC0415 - heavy
 
             self._client = storage.Client()
         return self._client.bucket(self._bucket_name)

@@ -15,9 +15,8 @@ from vertex_deploy.rollout.engine import controller_for, create, demand_same, ne
 from vertex_deploy.rollout.machine import Ending, Phase
 from vertex_deploy.rollout.plan import plan_of, spec_of
 from vertex_deploy.rollout.record import Group
-from vertex_deploy.rollout.report import write_report
 from vertex_deploy.rollout.requests import Verb, lacks_approval, possible
-from vertex_deploy.rollout.session import leased
+from vertex_deploy.rollout.session import leased, put_away
 from vertex_deploy.rollout.view import exit_code
 
 if TYPE_CHECKING:
@@ -178,15 +177,14 @@ def drive(
         for member, record in records.items()
         if not record.over
     }
-    try:
+    with ExitStack() as ends:
+        for member, controller in controllers.items():
+            # Each, whatever became of the others.
+            ends.callback(put_away, stores[member], controller)
         if once:
             driver.tick(list(controllers.values()))
         else:
             driver.run(list(controllers.values()), clock=clock, stop=stop)
-    finally:
-        for member, controller in controllers.items():
-            controller.close()
-            write_report(stores[member], controller.record)
     return {**records, **{member: controller.record for member, controller in controllers.items()}}
 
 

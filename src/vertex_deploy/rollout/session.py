@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from vertex_deploy.release import Release
     from vertex_deploy.rollout.clock import Clock
+    from vertex_deploy.rollout.controller import Controller
     from vertex_deploy.rollout.record import LogEntry, Record
     from vertex_deploy.rollout.requests import Verb
     from vertex_deploy.rollout.store import RolloutStore
@@ -86,8 +87,7 @@ def drive(
     try:
         return controller.run(stop)
     finally:
-        controller.close()
-        write_report(store, controller.record)
+        put_away(store, controller)
 
 
 def tick(store: RolloutStore, record: Record, *, clock: Clock, on_entry: Callable[[LogEntry, Record], None]) -> Record:
@@ -96,9 +96,18 @@ def tick(store: RolloutStore, record: Record, *, clock: Clock, on_entry: Callabl
     try:
         controller.tick()
     finally:
-        controller.close()
-        write_report(store, controller.record)
+        put_away(store, controller)
     return controller.record
+
+
+def put_away(store: RolloutStore, controller: Controller) -> None:
+    """What ends every controller: notifications are waited for, and the report is written.
+
+    Not by a controller that only slept while another took over: its record is old, and so would the report be.
+    """
+    controller.close()
+    if store.owns(controller.record):
+        write_report(store, controller.record)
 
 
 def under_way(store: RolloutStore) -> Record:

@@ -290,6 +290,11 @@ class RolloutStore:
             return ours
         raise RolloutBusy(f"{self.where}: another controller keeps writing {name}; stop it first")
 
+    def owns(self, record: Record) -> bool:
+        """Whether nobody took the record over since ``take_over`` gave it."""
+        raw, _ = self._blobs.read(f"{record.id}/record.json")
+        return bool(raw) and Record.loads(raw, f"{self.where}/{record.id}/record.json").driver == record.driver
+
     def _put(self, name: str, data: bytes, generation: str) -> None:
         try:
             self._generations[name] = self._blobs.write(name, data, generation=generation)
