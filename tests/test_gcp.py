@@ -19,7 +19,15 @@ def test_plaintext_is_for_loopback(value: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "value", ["http://10.0.0.1:80", "http://example.com", "http://127.0.0.1.evil.com:80", "http://"]
+    "value",
+    [
+        "http://10.0.0.1:80",
+        "http://example.com",
+        "http://127.0.0.1.evil.com:80",
+        "http://",
+        "http://127.0.0.1:80@evil.com",
+        "http://127.0.0.1:80/p",
+    ],
 )
 def test_plaintext_to_anywhere_else_is_refused(value: str) -> None:
     with pytest.raises(UsageError, match="plaintext is allowed to this machine only"):

@@ -44,6 +44,9 @@ _REVOKED = re.compile(
     "|do not contain the necessary fields"
 )
 
+# Nothing else: what looks like a host may be the user of another one (127.0.0.1:1@example.com).
+_HOST_PORT = re.compile(r"(\[(?P<ip6>[0-9A-Fa-f:.]+)\]|(?P<host>[0-9A-Za-z.-]+))(:[0-9]{1,5})?")
+
 FIXES = {
     "PERMISSION_DENIED": "grant the caller roles/aiplatform.user, roles/monitoring.viewer and, for alert policies, "
     "roles/monitoring.alertPolicyEditor on the project",
@@ -96,7 +99,10 @@ def parse_address(value: str, variable: str) -> Address:
 
 
 def _is_loopback(target: str) -> bool:
-    host = target[1:].partition("]")[0] if target.startswith("[") else target.partition(":")[0]
+    match = _HOST_PORT.fullmatch(target)
+    if match is None:
+        return False
+    host = match["ip6"] or match["host"]
     if host == "localhost":
         return True
     try:

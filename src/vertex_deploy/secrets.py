@@ -27,7 +27,7 @@ def resolve(reference: str, *, where: str = "rollout.notify", session: Any = Non
         session: authorized; made where absent.
 
     Raises:
-        RolloutError: the variable is not set.
+        RolloutError: the variable is not set, or the secret is empty or no text.
         CloudError: Secret Manager refused.
     """
     if reference.startswith(_ENV):
@@ -37,4 +37,11 @@ def resolve(reference: str, *, where: str = "rollout.notify", session: Any = Non
             raise RolloutError(f"{where}: the environment variable {name} is not set; set it, or remove the entry")
         return value
     found = rest.call(session or rest.session(HOST), "GET", f"https://{HOST.target}/v1/{reference}:access")
-    return base64.b64decode(found["payload"]["data"]).decode().strip()
+    try:
+        text = base64.b64decode(found["payload"]["data"]).decode().strip()
+    except (KeyError, TypeError, ValueError):
+        text = ""
+    if not text:
+        # An empty key would sign, and an empty token ask, as anybody could.
+        raise RolloutError(f"{where}: {reference} is empty or no text; add a version that holds the secret")
+    return text

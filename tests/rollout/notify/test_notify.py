@@ -117,6 +117,21 @@ def test_a_signature_is_of_the_body_and_the_time():
     assert not verified(key, str(int(NOW)), body, given, now=NOW + 301)
 
 
+@pytest.mark.parametrize(
+    ("timestamp", "given"),
+    [
+        (str(int(NOW)), "sha256=\u00e9"),
+        (str(int(NOW)), "\ud800"),
+        ("\u00b2", ""),
+        ("9" * 5000, ""),
+        ("\udcff", "x"),
+        ("", ""),
+    ],
+)
+def test_whatever_stands_in_the_headers_the_check_answers_and_never_raises(timestamp, given):
+    assert not verified(b"key", timestamp, b"{}", given, now=NOW)
+
+
 def test_the_signature_is_hmac_sha256_as_documented():
     # Computed with: printf '1800000000.{}' | openssl dgst -sha256 -hmac key
     known = "sha256=7321475872b03ff21bdc2dfd86ea2d99ec29c479fbe4a77aa6acf4509505493f"
@@ -158,10 +173,49 @@ def test_an_emulator_elsewhere_is_refused(monkeypatch):
         pubsub_address()
 
 
-@pytest.mark.parametrize("url", ["http://hooks.example/x", "ftp://127.0.0.1/x", "file:///etc/passwd"])
+NEITHER_HTTPS_NOR_HERE = [
+    "http://hooks.example/SECRET",
+    "http://127.0.0.1:1@hooks.example/SECRET",
+    "http://localhost.hooks.example/SECRET",
+    "ftp://127.0.0.1/SECRET",
+    "file:///etc/SECRET",
+    "https:///SECRET",
+    "https://[SECRET",
+    "SECRET",
+]
+
+
+@pytest.mark.parametrize("url", NEITHER_HTTPS_NOR_HERE)
 def test_a_secret_address_is_looked_at_as_one_of_the_spec_is(url):
-    with pytest.raises(RolloutError, match="https"):
-        post(url, b"{}", {}, "slack")
+    with pytest.raises(RolloutError, match="https") as refused:
+        post(url, b"{}", {}, Slack(url).label)
+    assert "SECRET" not in str(refused.value)
+
+
+@pytest.mark.parametrize("url", NEITHER_HTTPS_NOR_HERE)
+def test_an_address_that_cannot_be_told_is_a_warning_and_keeps_nobody_else_from_being_told(url):
+    notifier = notifier_for([Notify(slack="env:HOOK")], secret=lambda _reference: url)
+    assert notifier is not None
+    notifier.tell(entry(event="passed"), World().start().record)
+    (warning,) = notifier.close(linger=1)
+    assert "nobody is notified by an entry of rollout.notify: slack" in warning
+    assert "SECRET" not in warning
+
+
+@pytest.mark.parametrize("payload", [{}, {"data": ""}, {"data": "IAo="}, {"data": "/w=="}, {"data": 7}])
+def test_an_empty_secret_signs_nothing_and_stops_no_rollout(payload):
+    class Session:
+        def request(self, *_: Any, **__: Any) -> Any:
+            return type("Answer", (), {"status_code": 200, "json": lambda _self: {"payload": payload}})()
+
+    def read(reference: str) -> str:
+        return resolve(reference, session=Session())
+
+    key = Notify(webhook="https://hooks.example/x", secret="projects/p/secrets/s/versions/1")
+    notifier = notifier_for([key], secret=read)
+    assert notifier is not None
+    (warning,) = notifier.close()
+    assert "projects/p/secrets/s/versions/1 is empty or no text" in warning
 
 
 def test_a_redirect_is_a_failure_and_not_followed():

@@ -66,7 +66,7 @@ class Webhook:
     @property
     def label(self) -> str:
         """Host alone: paths of webhooks are often secret."""
-        return f"webhook {urlsplit(self.url).hostname}"
+        return f"webhook {_host(self.url)}"
 
     def send(self, message: dict[str, Any], now: float) -> None:
         """See ``Channel``."""
@@ -90,7 +90,7 @@ class Slack:
     @property
     def label(self) -> str:
         """Host alone."""
-        return f"slack {urlsplit(self.url).hostname}"
+        return f"slack {_host(self.url)}"
 
     def send(self, message: dict[str, Any], now: float) -> None:  # noqa: ARG002 - Slack has no signatures
         """See ``Channel``."""
@@ -149,6 +149,38 @@ class _Stays(urllib.request.HTTPRedirectHandler):
         """Follow nothing: the redirect itself is the answer."""
 
 
+def demand_safe(url: str, label: str) -> bool:
+    """Whether it is https; if not, it is plaintext to this machine.
+
+    Args:
+        url: may be a secret: no message holds more than its host.
+        label: of the channel, for messages.
+
+    Raises:
+        RolloutError: neither.
+    """
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        raise RolloutError(f"{label}: what is kept there is not an address; it must begin with https://") from None
+    if parts.scheme == "https" and parts.hostname:
+        return True
+    try:
+        parse_address(f"{parts.scheme}://{parts.netloc}", label)
+    except UsageError:
+        raise RolloutError(f"{label}: the address is neither https nor on this machine; use https") from None
+    if parts.scheme != "http":
+        raise RolloutError(f"{label}: the address must begin with https://")
+    return False
+
+
+def _host(url: str) -> str:
+    try:
+        return urlsplit(url).hostname or "without a host"
+    except ValueError:
+        return "without a host"
+
+
 def post(url: str, body: bytes, headers: Mapping[str, str], label: str) -> None:
     """POST JSON.
 
@@ -156,15 +188,9 @@ def post(url: str, body: bytes, headers: Mapping[str, str], label: str) -> None:
         RolloutError: the address is not allowed, or the answer is not 2xx.
         OSError: there was no answer.
     """
-    parts = urlsplit(url)
     handlers: list[urllib.request.BaseHandler] = [_Stays()]
-    if parts.scheme != "https":
-        try:
-            parse_address(f"{parts.scheme}://{parts.netloc}", label)
-        except UsageError as error:
-            raise RolloutError(f"{label}: the address is neither https nor on this machine; use https") from error
-        if parts.scheme != "http":
-            raise RolloutError(f"{label}: the address must begin with https://")
+    if not demand_safe(url, label):
+        # Loopback is never behind a proxy.
         handlers.append(urllib.request.ProxyHandler({}))
     request = urllib.request.Request(  # noqa: S310 - the scheme was looked at
         url, body, {"Content-Type": "application/json", "User-Agent": "vertex-deploy", **headers}

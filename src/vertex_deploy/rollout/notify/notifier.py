@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from vertex_deploy.errors import VertexDeployError
-from vertex_deploy.rollout.notify.channels import PubSub, Slack, Webhook
+from vertex_deploy.rollout.notify.channels import PubSub, Slack, Webhook, demand_safe
 from vertex_deploy.rollout.notify.message import message_of
 from vertex_deploy.secrets import resolve
 
@@ -205,7 +205,9 @@ def _channel(entry: Notify, secret: Callable[[str], str]) -> Channel:
     if entry.webhook is not None:
         return Webhook(entry.webhook, secret(entry.secret).encode() if entry.secret else None)
     if entry.slack is not None:
-        return Slack(secret(entry.slack))
+        slack = Slack(secret(entry.slack))
+        demand_safe(slack.url, slack.label)
+        return slack
     return PubSub(entry.pubsub or "")
 
 
