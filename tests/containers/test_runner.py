@@ -20,7 +20,7 @@ from tests.e2e.conftest import Cli
 from tests.e2e.rollouts import Rollouts, until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 pytestmark = pytest.mark.container
 
@@ -91,7 +91,7 @@ print([n for n in ("pip", "torch", "aiohttp", "pulumi", "pytest", "hatchling") i
 
 @pytest.mark.usefixtures("inspected")
 def test_ticks_in_the_container_take_a_rollout_from_a_bucket_to_its_end(
-    store: Store, vertex: Cli, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    store: Store, vertex: Cli, monkeypatch: pytest.MonkeyPatch, tell: Callable[[str], None]
 ) -> None:
     rollouts = Rollouts(vertex, "ticked", ROLLOUT)
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", rollouts.env["STORAGE_EMULATOR_HOST"])
@@ -129,7 +129,6 @@ def test_ticks_in_the_container_take_a_rollout_from_a_bucket_to_its_end(
     assert (found["ending"], done.returncode) == ("promoted", 0), (phases, done.stderr)
     assert len(set(phases)) >= 2, phases
     assert {"one", "two"} <= set(rollouts.answers)
-    with capsys.disabled():
-        sys.stdout.write(
-            f"\n  {len(phases)} ticks, {(time.monotonic() - started) / len(phases):.1f} s each: {phases}\n"
-        )
+    tell(
+        f"{len(phases)} ticks of the runner's image, {(time.monotonic() - started) / len(phases):.1f} s each: {phases}"
+    )

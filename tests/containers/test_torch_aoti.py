@@ -82,17 +82,6 @@ def server(store: Store, built: str, artifact: Path) -> Iterator[engine.Containe
         yield container
 
 
-@pytest.fixture
-def tell(capsys: pytest.CaptureFixture[str]) -> Callable[[str], None]:
-    """Print a figure past pytest's capture: sizes and times are what people read this test for."""
-
-    def write(line: str) -> None:
-        with capsys.disabled():
-            sys.stdout.write(f"\n  {line}\n")
-
-    return write
-
-
 @pytest.fixture(scope="module")
 def cat() -> bytes:
     """A photograph of a cat that ships in scikit-image, as a JPEG."""

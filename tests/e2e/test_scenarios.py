@@ -9,7 +9,6 @@ What each rollout came to is checked in all places that tell of it (``Rollouts.e
 from __future__ import annotations
 
 import json
-import sys
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -287,7 +286,7 @@ def test_a_version_that_fails_requests_is_rolled_back(stories: Any) -> None:
 
 
 def test_an_alert_of_a_gate_rolls_back_within_one_poll_and_before_there_is_proof(
-    stories: Any, capsys: pytest.CaptureFixture[str]
+    stories: Any, tell: Callable[[str], None]
 ) -> None:
     story = stories(alerted)
     code, view = story.said["start"]
@@ -300,11 +299,10 @@ def test_an_alert_of_a_gate_rolls_back_within_one_poll_and_before_there_is_proof
     measured = [e for e in story.log if e["kind"] == "measured"]
     believable = next(e["at"] for e in measured if over_the_limit(e["data"]["verdict"]))
     waited = rolled - max(opened, believable)
-    with capsys.disabled():
-        sys.stdout.write(
-            f"\nan incident led to a rollback {rolled - opened:.1f} s after it opened, {waited:.1f} s after it and the "
-            "step's own measurement were both there; the poll is 2 s\n"
-        )
+    tell(
+        f"an incident led to a rollback {rolled - opened:.1f} s after it opened, {waited:.1f} s after it and the "
+        "step's own measurement were both there; the poll is 2 s"
+    )
     assert waited <= 2.0 + BUSY
     found = readings(story)["latency_p99", "absolute"]
     assert found["outcome"] != "fail"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -131,7 +130,7 @@ def driven(world: Faultable) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: way.name)
-def test_own_policies_are_gone_and_all_others_stay(way: Way, capsys: pytest.CaptureFixture[str]) -> None:
+def test_own_policies_are_gone_and_all_others_stay(way: Way, tell: Callable[[str], None]) -> None:
     at = 0
     while True:
         world = world_of(way)
@@ -146,8 +145,7 @@ def test_own_policies_are_gone_and_all_others_stay(way: Way, capsys: pytest.Capt
             break
         at += 1
     assert world.alerts.made == (1 if way.upset is second_refused else len(GATES))
-    with capsys.disabled():
-        sys.stdout.write(f"\n{way.name}: {way.ending}, killed at each of {max(at - 1, 0)} calls of Monitoring\n")
+    tell(f"{way.name}: {way.ending}, killed at each of {max(at - 1, 0)} calls of Monitoring")
 
 
 def test_policies_are_there_from_before_traffic_moves_until_the_end() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from dataclasses import dataclass
 from itertools import pairwise
@@ -15,6 +14,8 @@ from vertex_deploy.rollout.machine import TRANSITIONS, Ending, Event, Phase
 from vertex_deploy.rollout.requests import Verb
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from vertex_deploy.rollout.controller import Controller
     from vertex_deploy.rollout.record import Record
 
@@ -110,9 +111,7 @@ def check(world: World, path: Path, record: Record) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: path.name)
-def test_a_controller_killed_at_any_moment_is_continued_by_the_next(
-    path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_controller_killed_at_any_moment_is_continued_by_the_next(path: Path, tell: Callable[[str], None]) -> None:
     world = world_of(path)
     killer = Killer(world, None)
     check(world, path, drive(world, path, killer))
@@ -126,5 +125,4 @@ def test_a_controller_killed_at_any_moment_is_continued_by_the_next(
             check(world, path, record)
         except AssertionError as error:
             raise AssertionError(f"killed at moment {at} of {moments}") from error
-    with capsys.disabled():
-        sys.stdout.write(f"\n{path.name}: killed at each of {moments} moments, every rollout ended as it should\n")
+    tell(f"{path.name}: killed at each of {moments} moments, every rollout ended as it should")

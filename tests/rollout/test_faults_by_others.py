@@ -5,7 +5,6 @@ What is asked: what they did is kept or said, never overwritten in silence, and 
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -52,7 +51,7 @@ def cases(policy: str) -> list[tuple[Path, Phase, Faultable]]:
 
 @pytest.mark.parametrize("policy", ["stop", "adopt"])
 @pytest.mark.parametrize("kind", SPLITS)
-def test_a_split_that_somebody_else_wrote(kind: str, policy: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_split_that_somebody_else_wrote(kind: str, policy: str, tell: Callable[[str], None]) -> None:
     tried = 0
     for path, phase, world in cases(policy):
         canary = world.record().canary
@@ -81,8 +80,7 @@ def test_a_split_that_somebody_else_wrote(kind: str, policy: str, capsys: pytest
             said = "has traffic" in record.reason or "gave traffic away" in record.reason
             assert said or not world.target.split.get(canary), where
     assert tried >= 5
-    with capsys.disabled():
-        sys.stdout.write(f"\n{kind}, on_foreign_split: {policy}: in {tried} phases\n")
+    tell(f"{kind}, on_foreign_split: {policy}: in {tried} phases")
 
 
 DEEDS: Mapping[str, Callable[[Faultable, str], None]] = {
@@ -93,7 +91,7 @@ DEEDS: Mapping[str, Callable[[Faultable, str], None]] = {
 
 
 @pytest.mark.parametrize("deed", DEEDS)
-def test_what_was_deleted_or_undeployed_by_somebody_else(deed: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_was_deleted_or_undeployed_by_somebody_else(deed: str, tell: Callable[[str], None]) -> None:
     tried = 0
     for path, phase, world in cases("stop"):
         canary = world.record().canary
@@ -119,5 +117,4 @@ def test_what_was_deleted_or_undeployed_by_somebody_else(deed: str, capsys: pyte
         if gone == canary and record.ending is not None:
             assert record.ending is not Ending.PROMOTED, where
     assert tried >= 5
-    with capsys.disabled():
-        sys.stdout.write(f"\n{deed}: in {tried} phases\n")
+    tell(f"{deed}: in {tried} phases")

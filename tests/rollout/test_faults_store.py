@@ -9,7 +9,6 @@ client and a bucket of Local Vertex over sockets.
 from __future__ import annotations
 
 import errno
-import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -255,7 +254,7 @@ def faults(kind: str, site: Site) -> Iterator[tuple[str, Fault, bool]]:
 @pytest.mark.slow
 @pytest.mark.parametrize("path", WAYS, ids=lambda path: path.name)
 def test_a_store_that_fails_anywhere_loses_nothing(
-    kind: str, worlds: Callable[[Path], Stored], path: Path, capsys: pytest.CaptureFixture[str]
+    kind: str, worlds: Callable[[Path], Stored], path: Path, tell: Callable[[str], None]
 ) -> None:
     tried = stopped = 0
     for site in sites(worlds, path):
@@ -280,8 +279,7 @@ def test_a_store_that_fails_anywhere_loses_nothing(
             except AssertionError as error:
                 raise AssertionError(f"{kind}, {path.name}: {name}: {said}") from error
             tried += 1
-    with capsys.disabled():
-        sys.stdout.write(f"\n{kind}, {path.name}: {tried} faults of the store tried, {stopped} stopped a controller\n")
+    tell(f"{kind}, {path.name}: {tried} faults of the store tried, {stopped} stopped a controller")
 
 
 def whole(world: Stored, path: Path) -> None:

@@ -6,7 +6,6 @@ the fault is over the rollout ends as it would have without it.
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -57,7 +56,7 @@ def struck(path: Path, fault: Fault) -> Faultable:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: path.name)
-def test_a_fault_that_passes_changes_no_ending(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_fault_that_passes_changes_no_ending(path: Path, tell: Callable[[str], None]) -> None:
     tried = 0
     for site in sites_of(path):
         for name, fault in passing(site):
@@ -72,14 +71,13 @@ def test_a_fault_that_passes_changes_no_ending(path: Path, capsys: pytest.Captur
             except AssertionError as error:
                 raise AssertionError(f"{path.name}: {name}") from error
             tried += 1
-    with capsys.disabled():
-        sys.stdout.write(f"\n{path.name}: {tried} faults that pass tried, every rollout ended as without them\n")
+    tell(f"{path.name}: {tried} faults that pass tried, every rollout ended as without them")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: path.name)
 def test_a_fault_that_lasts_is_never_a_success_and_leaves_the_endpoint_no_worse(
-    path: Path, capsys: pytest.CaptureFixture[str]
+    path: Path, tell: Callable[[str], None]
 ) -> None:
     tried, outcomes = 0, {"stopped": 0, "ended": 0, "paused": 0, "went on": 0}
     for site in sites_of(path):
@@ -94,8 +92,7 @@ def test_a_fault_that_lasts_is_never_a_success_and_leaves_the_endpoint_no_worse(
             except AssertionError as error:
                 raise AssertionError(f"{path.name}: {name}") from error
             tried += 1
-    with capsys.disabled():
-        sys.stdout.write(f"\n{path.name}: {tried} faults that last tried: {outcomes}\n")
+    tell(f"{path.name}: {tried} faults that last tried: {outcomes}")
 
 
 def outcome(world: Faultable, path: Path, site: Site, said: str) -> str:

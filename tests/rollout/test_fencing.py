@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,6 +13,8 @@ from vertex_deploy.rollout.machine import Ending
 from vertex_deploy.rollout.requests import Verb
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from vertex_deploy.rollout.controller import Controller
 
 SLEEP = 120.0
@@ -55,7 +56,7 @@ def drive(world: World, path: Path, controller: Controller) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: path.name)
 def test_a_controller_that_slept_past_its_lease_never_undoes_what_the_next_one_did(
-    path: Path, capsys: pytest.CaptureFixture[str]
+    path: Path, tell: Callable[[str], None]
 ) -> None:
     world = world_of(path)
     sleeper = Sleeper(world, path, None)
@@ -82,5 +83,4 @@ def test_a_controller_that_slept_past_its_lease_never_undoes_what_the_next_one_d
         except AssertionError as error:
             raise AssertionError(f"slept at moment {at} of {moments}: {sleeper.where}") from error
     assert refused > moments // 2
-    with capsys.disabled():
-        sys.stdout.write(f"\n{path.name}: slept past its lease at each of {moments} moments, {refused} times refused\n")
+    tell(f"{path.name}: slept past its lease at each of {moments} moments, {refused} times refused")

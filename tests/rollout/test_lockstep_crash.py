@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -11,6 +11,9 @@ from tests.rollout.world import STABLE, Killed, World, spec_with, step
 from vertex_deploy.errors import RolloutError
 from vertex_deploy.rollout.machine import Ending, Phase
 from vertex_deploy.rollout.requests import Verb
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 PATHS = [
     ("promotion", 0.0, None, Ending.PROMOTED),
@@ -109,7 +112,7 @@ def check(run: Run, ending: Ending) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: path[0])
 def test_a_group_whose_driver_is_killed_at_any_moment_comes_to_one_end(
-    path: tuple[str, float, Phase | None, Ending], capsys: pytest.CaptureFixture[str]
+    path: tuple[str, float, Phase | None, Ending], tell: Callable[[str], None]
 ) -> None:
     name, errors, abort_in, ending = path
     run = Run(errors, abort_in, None)
@@ -124,5 +127,4 @@ def test_a_group_whose_driver_is_killed_at_any_moment_comes_to_one_end(
             check(killed, ending)
         except AssertionError as error:
             raise AssertionError(f"killed at moment {at} of {moments}") from error
-    with capsys.disabled():
-        sys.stdout.write(f"\ngroup, {name}: killed at each of {moments} moments, both members ended alike\n")
+    tell(f"group, {name}: killed at each of {moments} moments, both members ended alike")

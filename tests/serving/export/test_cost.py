@@ -9,7 +9,6 @@ import http.client
 import io
 import socket
 import statistics
-import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -78,9 +77,7 @@ def photo() -> bytes:
 
 @pytest.mark.slow
 @pytest.mark.e2e
-def test_a_request_takes_as_long_whether_metrics_are_written_refused_or_hang(
-    artifacts, start, addresses, capsys
-) -> None:
+def test_a_request_takes_as_long_whether_metrics_are_written_refused_or_hang(artifacts, start, addresses, tell) -> None:
     (where, written), body = addresses, photo()
     took: dict[str, list[float]] = {name: [] for name in ("off", *where)}
     common = {"AIP_PROJECT_NUMBER": "1", "AIP_ENDPOINT_ID": "2", "AIP_DEPLOYED_MODEL_ID": "3"}
@@ -108,11 +105,10 @@ def test_a_request_takes_as_long_whether_metrics_are_written_refused_or_hang(
         lines.append(f"{name:<8} {cuts[49]:>8.2f} {cuts[94]:>8.2f} {cuts[98]:>8.2f} {costs:>+20.3f}")
         assert costs < ALLOWED_MS, name
     assert written.points > ROUNDS, "nothing was written while it was measured"
-    with capsys.disabled():
-        sys.stdout.write("\n" + "\n".join(lines) + f"\n{ROUNDS} requests to each of four servers in turn\n")
+    tell("\n".join([f"{ROUNDS} requests to each of four servers in turn", *lines]))
 
 
-def test_adding_to_the_counters_takes_microseconds_while_a_write_hangs(capsys) -> None:
+def test_adding_to_the_counters_takes_microseconds_while_a_write_hangs(tell) -> None:
     free, entered = threading.Event(), threading.Event()
 
     class Hung:
@@ -136,6 +132,5 @@ def test_adding_to_the_counters_takes_microseconds_while_a_write_hangs(capsys) -
     free.set()
     exporter.close()
     cuts = statistics.quantiles(spent, n=100)
-    with capsys.disabled():
-        sys.stdout.write(f"\nadding to the counters: p50 {cuts[49]:.1f} us, p99 {cuts[98]:.1f} us, a write hanging\n")
+    tell(f"adding to the counters: p50 {cuts[49]:.1f} us, p99 {cuts[98]:.1f} us, a write hanging")
     assert cuts[49] < ALLOWED_CALL_US
