@@ -128,3 +128,13 @@ class ContractError(VertexDeployError):
     """A serving container breaks Vertex AI's container contract."""
 
     exit_code = ExitCode.CONTRACT
+
+
+def one_line(value: object) -> str:
+    """What another program said, as a part of a message: one line, and nothing that a terminal would obey.
+
+    Args:
+        value: a message of an API, a name that somebody else gave, an exception; its ``str`` counts.
+    """
+    words = " ".join(str(value).split())
+    return "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in words)

@@ -24,7 +24,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from vertex_deploy.errors import CloudError, UsageError
+from vertex_deploy.errors import CloudError, UsageError, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -177,7 +177,7 @@ def _client(kind: Any, address: Address) -> Any:
         return kind(client_options={"api_endpoint": address.target})
     except auth.GoogleAuthError as error:
         raise CloudError(
-            f"{kind.__name__}: no credentials ({_one_line(error)}); {FIXES['UNAUTHENTICATED']}", code="UNAUTHENTICATED"
+            f"{kind.__name__}: no credentials ({one_line(error)}); {FIXES['UNAUTHENTICATED']}", code="UNAUTHENTICATED"
         ) from error
 
 
@@ -248,7 +248,7 @@ class Caller:
                 return method(request=request, retry=None, timeout=self.timeout)
             except (auth.GoogleAuthError, api.GoogleAPICallError) as error:
                 said = error.message if isinstance(error, api.GoogleAPICallError) else error
-                failure = cloud_error(what, code_of(error), _one_line(said), attempts=attempt)
+                failure = cloud_error(what, code_of(error), one_line(said), attempts=attempt)
                 delay = self.policy.delay(attempt, failure.code, self.draw()) if repeatable else None
                 if delay is None:
                     raise failure from error
@@ -277,7 +277,3 @@ def cloud_error(what: str, code: str, message: str, *, attempts: int = 1) -> Clo
     tried = f" after {attempts} attempts" if attempts > 1 else ""
     fix = f"; {FIXES[code]}" if code in FIXES else ""
     return CloudError(f"{what}: {code}{tried}: {message or 'no message'}{fix}", code=code, transient=code in TRANSIENT)
-
-
-def _one_line(value: object) -> str:
-    return " ".join(str(value).split())

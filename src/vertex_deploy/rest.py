@@ -11,7 +11,7 @@ import random
 import time
 from typing import TYPE_CHECKING, Any
 
-from vertex_deploy.errors import CloudError, UsageError
+from vertex_deploy.errors import CloudError, UsageError, one_line
 from vertex_deploy.gcp import (
     FIXES,
     MONITORING_REST_VARIABLE,
@@ -86,13 +86,13 @@ def call(found: Any, method: str, url: str, *, timeout: float = TIMEOUT, **optio
     try:
         answer = found.request(method, url, timeout=timeout, allow_redirects=False, **options)
     except OSError as error:  # what requests raises is an OSError
-        raise cloud_error(what, "UNAVAILABLE", _one_line(error)) from error
+        raise cloud_error(what, "UNAVAILABLE", one_line(error)) from error
     except Exception as error:
         from google.auth import exceptions  # noqa: PLC0415 - heavy: only when a call is made
 
         if not isinstance(error, exceptions.GoogleAuthError):
             raise
-        raise cloud_error(what, code_of(error), _one_line(error)) from error
+        raise cloud_error(what, code_of(error), one_line(error)) from error
     if answer.status_code != _OK:
         raise cloud_error(what, _CODES.get(answer.status_code, "UNKNOWN"), _message(answer))
     try:
@@ -146,10 +146,6 @@ def getter(address: Address) -> Callable[[str, Mapping[str, str]], Any]:
 
 def _message(answer: Any) -> str:
     try:
-        return _one_line(answer.json()["error"]["message"])
+        return one_line(answer.json()["error"]["message"])
     except (ValueError, KeyError, TypeError):
-        return f"HTTP {answer.status_code}: {_one_line(answer.text[:200])}"
-
-
-def _one_line(value: object) -> str:
-    return " ".join(str(value).split())
+        return f"HTTP {answer.status_code}: {one_line(answer.text[:200])}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -386,3 +387,34 @@ def test_a_local_monitoring_without_its_rest_address_is_refused(monkeypatch):
     monkeypatch.delenv("VERTEX_DEPLOY_MONITORING_REST_ENDPOINT", raising=False)
     with pytest.raises(UsageError, match="VERTEX_DEPLOY_MONITORING_REST_ENDPOINT is not set"):
         monitoring()
+
+
+@pytest.mark.parametrize(
+    ("text", "opened"),
+    [
+        ("2026-11-21T10:00:00Z", 1795255200.0),
+        ("2026-11-21T10:00:00.25Z", 1795255200.25),
+        ("2026-11-21T10:00:00.250000999Z", 1795255200.25),
+        ("2026-11-21T12:00:00+02:00", 1795255200.0),
+        ("2026-11-21T10:00:00", 1795255200.0),
+    ],
+)
+def test_an_incident_opened_when_its_time_says_in_every_form_of_rfc_3339(text, opened):
+    assert incident_of({**ALERT, "openTime": text}).opened == opened
+
+
+@pytest.mark.parametrize("text", ["", "yesterday", "2026-13-40T10:00:00Z"])
+def test_an_incident_whose_time_cannot_be_read_counts_as_one_of_now(text):
+    before = time.time()
+    assert incident_of({**ALERT, "openTime": text}).opened >= before
+
+
+def test_what_somebody_else_named_cannot_steer_the_terminal_that_shows_it():
+    hostile = "red\x1b[2J\x9b5m\u202e\nalert"
+    shown = "red\ufffd[2J\ufffd5m\ufffd alert"
+    assert incident_of({**ALERT, "policy": {"displayName": hostile}}).title == shown
+    world = World()
+    world.target.errors["deploy"] = hostile
+    world.start().run()
+    assert shown in world.record().reason
+    assert all(text.isprintable() for text in (e.text for e in world.store().log(world.record().id)))

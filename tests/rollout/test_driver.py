@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.rollout.world import World
-from vertex_deploy.errors import CloudError
+from vertex_deploy.errors import CloudError, StateError
 from vertex_deploy.rollout.driver import PATIENCE, run
 from vertex_deploy.rollout.machine import Ending, Phase
 
@@ -45,3 +45,20 @@ def test_one_that_gives_up_does_not_stop_the_other_and_its_error_is_raised_at_th
     warnings = [entry for entry in two.store().log(two.record().id) if entry.kind == "warning"]
     assert len([entry for entry in warnings if "no answer" in entry.text]) == told
     assert "the controller stops" in warnings[-1].text
+
+
+def test_a_folder_that_is_full_neither_hides_what_failed_nor_stops_the_other() -> None:
+    one, two = pair()
+    controllers = [two.start(), one.start()]
+    controllers[0].tick()
+
+    def unreachable(_call: str, _moment: str) -> None:
+        raise CloudError("find_endpoint: PERMISSION_DENIED: no", code="PERMISSION_DENIED")
+
+    def full() -> None:
+        raise StateError("log: cannot be written (No space left on device)")
+
+    two.target.hook, two.blobs.hook = unreachable, full
+    with pytest.raises(CloudError, match="PERMISSION_DENIED"):
+        run(controllers, clock=one.clock)
+    assert one.record().ending is Ending.PROMOTED

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from vertex_deploy import gcp, rest
-from vertex_deploy.errors import CloudError, RolloutError
+from vertex_deploy.errors import CloudError, RolloutError, one_line
 from vertex_deploy.metrics.gauges import GaugePoint
 from vertex_deploy.secrets import resolve
 from vertex_deploy.spec import promql
@@ -222,13 +222,13 @@ class PrometheusServer:
                 return answer.status_code, self._body(answer, end)
         except OSError as error:  # what requests raises is an OSError
             late = type(error).__name__ in {"Timeout", "ReadTimeout", "ConnectTimeout"}
-            raise self._error("DEADLINE_EXCEEDED" if late else "UNAVAILABLE", _one_line(error)) from error
+            raise self._error("DEADLINE_EXCEEDED" if late else "UNAVAILABLE", one_line(error)) from error
         except Exception as error:
             from google.auth import exceptions  # noqa: PLC0415 - heavy: only when a call is made
 
             if not isinstance(error, exceptions.GoogleAuthError):
                 raise
-            raise self._error("UNAUTHENTICATED", _one_line(error)) from error
+            raise self._error("UNAUTHENTICATED", one_line(error)) from error
 
     def _body(self, answer: Any, end: float) -> bytes:
         body = bytearray()
@@ -292,10 +292,10 @@ def values_of(body: bytes) -> list[tuple[float, float]]:
     try:
         answer = json.loads(body)
         if answer["status"] != "success":
-            raise ValueError(f"{answer.get('errorType', 'error')}: {_one_line(answer.get('error', ''))[:200]}")
+            raise ValueError(f"{answer.get('errorType', 'error')}: {one_line(answer.get('error', ''))[:200]}")
         if answer.get("warnings"):
             raise ValueError(
-                f"the answer may be partial ({_one_line(answer['warnings'][0])[:200]}), and a part is no evidence"
+                f"the answer may be partial ({one_line(answer['warnings'][0])[:200]}), and a part is no evidence"
             )
         data = answer["data"]
         if data["resultType"] != "matrix":
@@ -328,10 +328,6 @@ def _labels(metric: Mapping[str, str]) -> str:
 def _said(body: bytes) -> str:
     """An error's own words: of the API's JSON, or the beginning of what a proxy wrote."""
     try:
-        return _one_line(json.loads(body)["error"])[:200]
+        return one_line(json.loads(body)["error"])[:200]
     except (ValueError, KeyError, TypeError, RecursionError):
-        return _one_line(body[:200].decode(errors="replace")) or "no message"
-
-
-def _one_line(value: object) -> str:
-    return " ".join(str(value).split())
+        return one_line(body[:200].decode(errors="replace")) or "no message"

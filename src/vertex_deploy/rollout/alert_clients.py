@@ -6,18 +6,20 @@ document for monitoring v3), because google-cloud-monitoring 2.32 has no client 
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from vertex_deploy import gcp, rest
-from vertex_deploy.errors import CloudError
+from vertex_deploy.errors import CloudError, one_line
 from vertex_deploy.rollout.alerting import ROLLOUT_LABEL, Incident
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 _PAGE = 1000
+_FINER_THAN_MICROSECONDS = re.compile(r"(\.[0-9]{6})[0-9]+")
 
 
 @dataclass
@@ -77,7 +79,7 @@ class MonitoringAlerts:
             read = [incident_of(alert) for alert in page.get("alerts", ())]
             found += [incident for incident in read if incident.opened >= since]
             token = page.get("nextPageToken", "")
-            if not token or len(found) < len(read) or any(incident.opened < since for incident in read):
+            if not token or any(incident.opened < since for incident in read):
                 return found
 
     def _client(self) -> Any:
@@ -91,7 +93,7 @@ def incident_of(alert: Mapping[str, Any]) -> Incident:
     policy = alert.get("policy", {})
     return Incident(
         name=alert.get("name", ""),
-        title=policy.get("displayName", ""),
+        title=one_line(policy.get("displayName", "")),
         labels=policy.get("userLabels", {}),
         opened=_seconds(alert.get("openTime", "")),
         # A state that is not known is taken for open: nothing must slip through.
@@ -101,11 +103,12 @@ def incident_of(alert: Mapping[str, Any]) -> Incident:
 
 
 def _seconds(text: str) -> float:
-    """RFC 3339 with up to nine digits of a second; an incident without a time is of now."""
-    if not text:
+    """RFC 3339 with up to nine digits of a second; what is none is of now, so that it counts."""
+    try:
+        read = datetime.fromisoformat(_FINER_THAN_MICROSECONDS.sub(r"\1", text))
+    except ValueError:
         return datetime.now(UTC).timestamp()
-    whole, dot, rest = text.removesuffix("Z").partition(".")
-    return datetime.fromisoformat(f"{whole}+00:00").timestamp() + (float(f"0.{rest}") if dot else 0.0)
+    return (read if read.tzinfo else read.replace(tzinfo=UTC)).timestamp()
 
 
 @dataclass

@@ -14,7 +14,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from vertex_deploy.errors import CloudError
+from vertex_deploy.errors import CloudError, one_line
 from vertex_deploy.rollout.alerting import policies_for
 from vertex_deploy.rollout.faults import may_pass
 
@@ -87,7 +87,7 @@ def _problems(policy: Mapping[str, Any]) -> Iterator[str]:
     try:
         json_format.ParseDict(dict(policy), monitoring_v3.AlertPolicy.pb(monitoring_v3.AlertPolicy()))
     except json_format.ParseError as error:
-        yield f"is no AlertPolicy: {' '.join(str(error).split())}"
+        yield f"is no AlertPolicy: {one_line(error)}"
         return
     conditions = policy.get("conditions", ())
     if not 1 <= len(conditions) <= _MAX_CONDITIONS:

@@ -16,7 +16,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from vertex_deploy.errors import CloudError, UsageError
+from vertex_deploy.errors import CloudError, UsageError, one_line
 from vertex_deploy.gcp import FIXES, RetryPolicy, code_of
 from vertex_deploy.rollout.blobs import Stale
 
@@ -218,7 +218,7 @@ class GcsBlobs:
         tried = f" after {attempts} attempts" if attempts > 1 else ""
         fix = f"; {_BUCKET_FIXES[code]}" if code in _BUCKET_FIXES else ""
         where = f"{SCHEME}{self._bucket_name}/{self._prefix}".rstrip("/")
-        said = " ".join(str(message).split()) or "no message"
+        said = one_line(message) or "no message"
         return CloudError(f"{where}: {what}: {code}{tried}: {said}{fix}", code=code, transient=code in _TRANSIENT)
 
 

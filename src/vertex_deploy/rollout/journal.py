@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from vertex_deploy.errors import CloudError
+from vertex_deploy.errors import CloudError, RolloutError, one_line
 from vertex_deploy.rollout.notify import Notifier
 from vertex_deploy.rollout.record import LogEntry
 from vertex_deploy.rollout.store import LEASE_SECONDS
@@ -57,7 +57,7 @@ class Journal:
 
     def commit(self, record: Record, kind: str, text: str, data: Mapping[str, Any] | None = None) -> None:
         """Write the record and its next history entry (see ``LogEntry``)."""
-        entry = LogEntry(seq=record.seq, at=self._clock.now(), kind=kind, text=text, data=data or {})
+        entry = LogEntry(seq=record.seq, at=self._clock.now(), kind=kind, text=one_line(text), data=data or {})
         record = replace(record, seq=record.seq + 1, tail=entry)
         self._store.commit(record)
         self.record = record
@@ -75,8 +75,11 @@ class Journal:
         self.commit(self.record, kind, text)
 
     def note_if_possible(self, text: str) -> None:
-        """Write a warning, unless the store is what failed: a note about it must not hide it."""
-        with suppress(CloudError):
+        """Write a warning, unless the store is what failed: a note about it must not hide it.
+
+        Nor is it here that a lease which was taken over ends anything: the next write does.
+        """
+        with suppress(CloudError, RolloutError):
             self.note("warning", text)
 
     def undelivered(self, failures: Sequence[str]) -> None:

@@ -10,7 +10,7 @@ import json
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
-from vertex_deploy.errors import StateError
+from vertex_deploy.errors import StateError, one_line
 from vertex_deploy.release import Release
 from vertex_deploy.rollout.machine import Ending, Event, Phase, advance
 
@@ -199,7 +199,7 @@ class Record:
             pending=self.pending if keep else None,
             verdict=None if following in _MEASURED_ANEW else self.verdict,
             ending=ending or self.ending,
-            reason=reason,
+            reason=one_line(reason),
             ended=now if following is Phase.DONE else None,
         )
 

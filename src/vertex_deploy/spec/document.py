@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from vertex_deploy.spec.problems import Path, Problem, field_name, one_line
+from vertex_deploy.errors import one_line
+from vertex_deploy.spec.problems import Path, Problem, field_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

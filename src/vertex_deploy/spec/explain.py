@@ -8,9 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from vertex_deploy.errors import one_line
 from vertex_deploy.spec.document import got, locate
 from vertex_deploy.spec.fields import Shape, describe
-from vertex_deploy.spec.problems import Path, Problem, did_you_mean, field_name, one_line
+from vertex_deploy.spec.problems import Path, Problem, did_you_mean, field_name
 
 if TYPE_CHECKING:
     from pydantic import ValidationError

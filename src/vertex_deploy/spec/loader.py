@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from vertex_deploy.errors import SpecError, StateError, UsageError
+from vertex_deploy.errors import SpecError, StateError, UsageError, one_line
 from vertex_deploy.spec.checks import run_checks
 from vertex_deploy.spec.document import MAX_BYTES, Node, got, locate, merge, parse, plain
 from vertex_deploy.spec.explain import Explainer
 from vertex_deploy.spec.fields import Shape
 from vertex_deploy.spec.groups import LOCKSTEP, disagreements, read_groups, refusal
 from vertex_deploy.spec.models import Spec
-from vertex_deploy.spec.problems import Problem, did_you_mean, field_name, one_line
+from vertex_deploy.spec.problems import Problem, did_you_mean, field_name
 from vertex_deploy.spec.units import WRITTEN
 
 if TYPE_CHECKING:

@@ -74,11 +74,6 @@ def field_name(path: Path) -> str:
     return text
 
 
-def one_line(text: str) -> str:
-    """The same words with every run of white space, line separators included, made one space."""
-    return " ".join(text.split())
-
-
 def did_you_mean(word: str, allowed: Iterable[str]) -> str:
     """``did you mean metric? (allowed: max, metric, ...)``, without the question where nothing is near."""
     names = sorted(set(allowed))

@@ -16,7 +16,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from vertex_deploy import gcp
-from vertex_deploy.errors import CloudError, RolloutError, SplitConflict
+from vertex_deploy.errors import CloudError, RolloutError, SplitConflict, one_line
 from vertex_deploy.spec import names
 from vertex_deploy.targets import vertex_requests as requests
 from vertex_deploy.targets.pools import check_pool
@@ -259,7 +259,7 @@ def progress(operation: Any) -> Progress:
     if operation.HasField("error"):
         code = operation.error.code
         name = code_pb2.Code.Name(code) if code in code_pb2.Code.values() else str(code)
-        return Progress(done=True, error=f"{name}: {' '.join(operation.error.message.split())}", stage=stage)
+        return Progress(done=True, error=f"{name}: {one_line(operation.error.message)}", stage=stage)
     result = ""
     if operation.response.type_url.endswith(".UploadModelResponse"):
         response = aip.UploadModelResponse.deserialize(operation.response.value)

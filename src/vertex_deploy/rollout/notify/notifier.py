@@ -20,7 +20,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from vertex_deploy.errors import VertexDeployError
+from vertex_deploy.errors import VertexDeployError, one_line
 from vertex_deploy.rollout.notify.channels import PubSub, Slack, Webhook, demand_safe
 from vertex_deploy.rollout.notify.message import message_of
 from vertex_deploy.secrets import resolve
@@ -124,7 +124,7 @@ class _Lane:
             except Exception as error:  # noqa: BLE001 - whatever a channel does, the next message must go out
                 if attempt == ATTEMPTS:
                     why = str(error) if isinstance(error, VertexDeployError) else f"{channel.label}: {_kind(error)}"
-                    self._failures.put(f"notification {message['id']} did not arrive: {' '.join(why.split())}")
+                    self._failures.put(f"notification {message['id']} did not arrive: {one_line(why)}")
                 else:
                     self._sleep(random.random() * 2.0**attempt)  # noqa: S311 - jitter, not a secret
             else:
