@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
+from infra.provider import names
 from infra.provider.properties import Failure, Prop, check
 from vertex_deploy import gcp
 from vertex_deploy.errors import UsageError
@@ -17,8 +18,18 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 CONFIG: dict[str, Prop] = {
-    "project": Prop(type="string", doc="Project of resources that name none; GOOGLE_CLOUD_PROJECT where absent."),
-    "region": Prop(type="string", doc="Region of resources that name none; GOOGLE_CLOUD_REGION where absent."),
+    "project": Prop(
+        type="string",
+        pattern=names.PROJECT,
+        says="a project's id",
+        doc="Project of resources that name none; GOOGLE_CLOUD_PROJECT where absent.",
+    ),
+    "region": Prop(
+        type="string",
+        pattern=names.REGION,
+        says="a region, such as us-central1",
+        doc="Region of resources that name none; GOOGLE_CLOUD_REGION where absent.",
+    ),
     "endpoint": Prop(
         type="string",
         doc="Where Vertex AI is: host[:port], or http://127.0.0.1:PORT of a Local Vertex; "

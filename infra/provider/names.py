@@ -1,7 +1,7 @@
 """Names of Vertex AI's resources: read, built and compared. Pure.
 
-The API writes a project's number where a person writes its id; both name the same resource, so names are compared
-without their project.
+The API writes a project's number where a person writes its id, so a number and an id are taken for one project when
+names are compared; two ids are two projects.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ from typing import Any
 from vertex_deploy.errors import UsageError
 
 _ID = r"[a-zA-Z0-9_-]+"
-_PARENT = r"projects/[a-z0-9.:-]+/locations/[a-z0-9-]+"
+PROJECT = r"[a-z0-9.:-]+"
+REGION = r"[a-z0-9-]+"
+_PARENT = rf"projects/{PROJECT}/locations/{REGION}"
 ENDPOINT = rf"{_PARENT}/endpoints/{_ID}"
 MODEL = rf"{_PARENT}/models/{_ID}"
 MODEL_VERSION = rf"{MODEL}@[0-9]+"
@@ -79,7 +81,9 @@ def region(name: str) -> str:
 
 
 def same_name(old: Any, new: Any) -> bool:
-    """Whether two full names are one resource, whichever way their project is written."""
-    if not isinstance(old, str) or not isinstance(new, str):
+    """Whether two full names are one resource; one project may be written as its number and as its id."""
+    if not isinstance(old, str) or not isinstance(new, str) or old == new:
         return bool(old == new)
-    return old == new or (old.count("/") > 1 and old.split("/")[2:] == new.split("/")[2:])
+    before, after = old.split("/"), new.split("/")
+    by_number = [parts[0] == "projects" and parts[1:2] != [] and parts[1].isdigit() for parts in (before, after)]
+    return before[2:] == after[2:] and len(before) > len(("projects", "p")) and sum(by_number) == 1

@@ -27,6 +27,17 @@ _PYTHON: dict[Kind, tuple[type, ...]] = {
     "map": (dict,),
     "object": (dict,),
 }
+_UNSET: dict[Kind, tuple[Any, ...]] = {
+    "string": ("",),
+    "integer": (0,),
+    "number": (0,),
+    "boolean": (False,),
+    "array": ([],),
+    "map": ({},),
+    "object": ({},),
+}
+_LARGEST = 2**31 - 1
+"""Of a whole number where nothing smaller is said: the API's counts and seconds have 32 bits."""
 _ARTICLE = {"integer": "a whole number", "array": "a list", "object": "an object", "map": "a map"}
 _NAME = re.compile(r"[A-Za-z_$][A-Za-z0-9_$]*")
 
@@ -197,7 +208,8 @@ def _leaf(prop: Prop, value: Any, path: str) -> list[Failure]:
         return [Failure(path, f"{_describe(value)} is not allowed; {hint}(allowed: {', '.join(prop.choices)})")]
     if prop.pattern and not re.fullmatch(prop.pattern, value):
         return [Failure(path, f"{_describe(value)} must be {prop.says}")]
-    low, high = prop.minimum, prop.maximum
+    low = prop.minimum
+    high = _LARGEST if prop.maximum is None and prop.type == "integer" else prop.maximum
     if (low is not None and value < low) or (high is not None and value > high):
         limits = " and ".join(
             words for words, limit in ((f"at least {low}", low), (f"at most {high}", high)) if limit is not None
@@ -266,8 +278,12 @@ def same(prop: Prop, old: Any, new: Any) -> bool:
         return False
     if prop.same is not None:
         return prop.same(old, new)
-    empty: tuple[Any, ...] = (None, [], {})
-    return bool(old == new) or (old in empty and new in empty)
+    return bool(old == new) or (_unset(prop, old) and _unset(prop, new))
+
+
+def _unset(prop: Prop, value: Any) -> bool:
+    """Whether a value says no more than its absence: the API's messages have no other way to leave a field out."""
+    return value is None or (prop.default is None and value in _UNSET[prop.type])
 
 
 def keep_written(

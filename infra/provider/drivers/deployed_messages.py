@@ -24,10 +24,9 @@ MASKS = {
         "dedicated_resources.required_replica_count",
     ),
     "scaleOn": ("dedicated_resources.autoscaling_metric_specs",),
-    "accessLogging": ("enable_access_logging",),
     "containerLogging": ("disable_container_logging",),
 }
-"""Property -> paths of MutateDeployedModel's update mask."""
+"""Property -> paths of MutateDeployedModel's update mask: all that its request documents as mutable in v1."""
 
 
 def to_message(inputs: Mapping[str, Any]) -> Any:

@@ -60,7 +60,8 @@ class ModelDriver:
             return Found(base, {**inputs, **outputs}, inputs)
         if model.DEFAULT_ALIAS not in (inputs.get("versionAliases") or []):
             # The API gives it to the first version by itself.
-            live["versionAliases"] = [alias for alias in live.get("versionAliases", []) if alias != model.DEFAULT_ALIAS]
+            others = [alias for alias in live.pop("versionAliases", []) if alias != model.DEFAULT_ALIAS]
+            live |= {"versionAliases": others} if others else {}
         kept = keep_written(
             model.INPUTS, inputs, live, fixed=("project", *(() if fallen else (*model.CONTENT, "kmsKeyName")))
         )
@@ -147,17 +148,22 @@ class ModelDriver:
 
         client = self._client(name)
         calls: list[tuple[Any, Any, str]] = []
-        if todo.fields:
-            mark = found.labels.get(model.CONTENT_LABEL)
-            wanted = aip.Model(
-                name=name,
-                display_name=news["displayName"],
-                description=news.get("description") or "",
-                version_description=news.get("versionDescription") or "",
-                labels={**(news.get("labels") or {}), **({model.CONTENT_LABEL: mark} if mark else {})},
-            )
-            request = {"model": wanted, "update_mask": {"paths": list(todo.fields)}}
-            calls.append((client.update_model, request, f"UpdateModel {name}"))
+        mark = found.labels.get(model.CONTENT_LABEL)
+        wanted = {
+            "display_name": news["displayName"],
+            "description": news.get("description") or "",
+            "version_description": news.get("versionDescription") or "",
+            "labels": {**(news.get("labels") or {}), **({model.CONTENT_LABEL: mark} if mark else {})},
+        }
+        # One request changes what is the model's or what is a version's; which of them, the name says.
+        base = names.split_model(name)[0]
+        of_model = [field for field in todo.fields if field in model.OF_MODEL]
+        of_version = [field for field in todo.fields if field not in model.OF_MODEL]
+        for target, fields in ((base, of_model), (name, of_version)):
+            if fields:
+                changed = aip.Model(name=target, **{field: wanted[field] for field in fields})
+                request = {"model": changed, "update_mask": {"paths": fields}}
+                calls.append((client.update_model, request, f"UpdateModel {target}"))
         aliases = [*todo.add, *(f"-{alias}" for alias in todo.remove)]
         if aliases:
             merge = {"name": name, "version_aliases": aliases}

@@ -1,8 +1,9 @@
 """``vertexdeploy:index:DeployedModel``: one model version on one endpoint, its machines and replicas. Pure.
 
-What MutateDeployedModel can change (replica counts, autoscaling, logging) is changed in place; everything else is
-another deployed model, made before the old one goes. Its id on the endpoint is chosen here, from the resource and what
-it is made of, so that a deployment which nobody waited for is found again instead of repeated.
+What MutateDeployedModel can change (replica counts, autoscaling, container logging) is changed in place; everything
+else, the access log too, is another deployed model, made before the old one goes. Its id on the endpoint is chosen
+here, from the resource and what it is made of, so that a deployment which nobody waited for is found again instead of
+repeated.
 
 A deployment gets no traffic by itself: a TrafficSplit or a rollout gives it some. With ``owner: rollout``, the default,
 the set of deployed models belongs to the rollout tool after the creation: the program's differences are ignored, and a
@@ -140,7 +141,7 @@ INPUTS: dict[str, Prop] = {
         doc="DeploymentResourcePool to share machines with; excludes machine, replicas and scaleOn.",
     ),
     "serviceAccount": Prop(type="string", replace=True, doc="Identity of the container."),
-    "accessLogging": Prop(type="boolean", doc="Log each request. Changed in place."),
+    "accessLogging": Prop(type="boolean", replace=True, doc="Log each request."),
     "containerLogging": Prop(type="boolean", default=True, doc="Log what the container prints. Changed in place."),
     "owner": owner("rollout", "it and what else is deployed"),
     "undeployOthersOnDelete": Prop(
@@ -241,9 +242,9 @@ def _replicas(replicas: Mapping[str, Any]) -> Iterable[Failure]:
 
 DEPLOYED_MODEL = Definition(
     token="vertexdeploy:index:DeployedModel",  # noqa: S106 - a type token
-    doc="A model version deployed to an endpoint. Replica counts, autoscaling and logging change in place; any other "
-    "change deploys another one first and then removes this one. It gets no traffic until a TrafficSplit or a rollout "
-    "gives it some.",
+    doc="A model version deployed to an endpoint. Replica counts, autoscaling and container logging change in place; "
+    "any other change deploys another one first and then removes this one. It gets no traffic until a TrafficSplit or "
+    "a rollout gives it some.",
     inputs=INPUTS,
     outputs=OUTPUTS,
     complete=_complete,

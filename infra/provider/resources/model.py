@@ -29,14 +29,30 @@ if TYPE_CHECKING:
 CONTENT_LABEL = "vertex-deploy-content"
 """Label of every version uploaded here: which resource uploaded it, and with what content."""
 DEFAULT_ALIAS = "default"
+OF_MODEL = ("display_name", "description")
+"""Fields that all versions share; an update of them must not name a version (UpdateModelRequest)."""
 
 _ALIAS = r"[a-z]([a-zA-Z0-9-]{0,126}[a-z0-9])?"
 _LABEL = Prop(type="string", pattern=r"[a-z0-9_-]{0,63}", says="at most 63 of a-z, 0-9, _ and -", doc="A value.")
 _STRING = Prop(type="string", doc="One.")
 
 INPUTS: dict[str, Prop] = {
-    "project": Prop(type="string", required=True, replace=True, doc="Project id; the provider's where absent."),
-    "region": Prop(type="string", required=True, replace=True, doc="Region; the provider's where absent."),
+    "project": Prop(
+        type="string",
+        required=True,
+        replace=True,
+        pattern=names.PROJECT,
+        says="a project's id",
+        doc="Project id; the provider's where absent.",
+    ),
+    "region": Prop(
+        type="string",
+        required=True,
+        replace=True,
+        pattern=names.REGION,
+        says="a region, such as us-central1",
+        doc="Region; the provider's where absent.",
+    ),
     "modelId": Prop(
         type="string",
         replace=True,

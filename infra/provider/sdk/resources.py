@@ -196,7 +196,7 @@ class DeployedModel(pulumi.CustomResource):
         deployed_model_id: its id on the endpoint, 1 to 10 digits; derived where absent.
         display_name: name shown in the console.
         service_account: identity of the container.
-        access_logging: log each request; changed in place.
+        access_logging: log each request.
         container_logging: log what the container prints; changed in place.
         owner: who changes it after its creation; ``rollout`` where absent.
         undeploy_others_on_delete: deleting it empties the endpoint.

@@ -13,6 +13,8 @@ from tests.e2e.conftest import Cli
 from vertex_deploy import gcp
 
 IMAGE = "us-central1-docker.pkg.dev/my-project/repo/server"
+PREBUILT = "us-docker.pkg.dev/vertex-ai/prediction/pytorch-cpu.2-4:latest"
+"""An image whose models can share a pool."""
 SERVER = Path(__file__).with_name("slow_server.py")
 PARENT = "projects/my-project/locations/us-central1"
 
@@ -21,7 +23,8 @@ PARENT = "projects/my-project/locations/us-central1"
 def cli(tmp_path_factory):
     """The command line in the directory of a Local Vertex, which is up."""
     made = Cli(tmp_path_factory.mktemp("vertex"))
-    made.json("up", "--image", f"{IMAGE}={sys.executable} {SERVER}", "--sample-period", "1s")
+    images = [f"{image}={sys.executable} {SERVER}" for image in (IMAGE, PREBUILT)]
+    made.json("up", "--image", images[0], "--image", images[1], "--sample-period", "1s")
     yield made
     made.run("down")
 

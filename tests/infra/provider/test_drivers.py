@@ -9,6 +9,7 @@ from google.cloud import aiplatform_v1 as aip
 from google.longrunning import operations_pb2
 
 from infra.provider.drivers.base import Cancelled, Cloud, Incomplete, Request
+from infra.provider.drivers.deployed_model import DeployedModelDriver
 from infra.provider.drivers.model import ModelDriver
 from infra.provider.drivers.traffic_split import set_split
 from vertex_deploy.errors import CloudError, OperationFailed, OperationTimeout, SplitConflict
@@ -62,7 +63,7 @@ def registry():
     return SimpleNamespace(
         calls=calls,
         get_model=lambda request: found,
-        update_model=lambda request: calls.append(request["update_mask"]["paths"]),
+        update_model=lambda request: calls.append((request["model"].name, request["update_mask"]["paths"])),
         merge_version_aliases=lambda request: calls.append(request["version_aliases"]),
     )
 
@@ -78,7 +79,16 @@ def test_an_update_that_fails_at_its_second_call_keeps_the_state_and_is_finished
     registry.merge_version_aliases = merge
     # The engine keeps the new inputs with such a failure; what is missing is seen in the API.
     driver.update(BASE, half.value.properties, news, news, REQUEST)
-    assert registry.calls == [["description"], ["description"], ["golden"]]
+    assert registry.calls == [(BASE, ["description"]), (BASE, ["description"]), ["golden"]]
+
+
+def test_what_is_the_models_and_what_is_a_versions_are_changed_by_requests_of_their_own(registry):
+    news = {**INPUTS, "displayName": "M", "description": "d", "versionDescription": "v", "labels": {"a": "b"}}
+    ModelDriver(FakeCloud(registry)).update(BASE, STATE, INPUTS, news, REQUEST)
+    assert registry.calls == [
+        (BASE, ["display_name", "description"]),
+        (f"{BASE}@1", ["version_description", "labels"]),
+    ]
 
 
 def test_an_update_that_fails_at_its_first_call_changed_nothing(registry):
@@ -116,6 +126,43 @@ def test_waiting_ends_at_the_timeout_and_at_a_cancellation():
     cloud.cancelled.set()
     with pytest.raises(Cancelled):
         cloud.wait(client, "op", timeout=3, what="X")
+
+
+def test_a_mutation_that_fails_half_way_keeps_what_the_endpoint_says():
+    name = f"{PARENT}/endpoints/1"
+    there = aip.DeployedModel(
+        id="7",
+        model=f"{BASE}@1",
+        dedicated_resources={
+            "machine_spec": {"machine_type": "n1-standard-4"},
+            "min_replica_count": 1,
+            "max_replica_count": 1,
+        },
+        create_time={"seconds": 1},
+    )
+    failed = operations_pb2.Operation(done=True)
+    failed.error.code, failed.error.message = 8, "no machines"
+
+    def mutate(request):
+        # The API writes what was asked for and then fails to get the machines.
+        there.dedicated_resources.max_replica_count = request["deployed_model"].dedicated_resources.max_replica_count
+        return SimpleNamespace(operation=SimpleNamespace(name="op"))
+
+    client = SimpleNamespace(
+        get_endpoint=lambda request: aip.Endpoint(name=name, deployed_models=[there]),
+        mutate_deployed_model=mutate,
+        get_operation=lambda request: failed,
+    )
+    olds = {"endpoint": name, "model": f"{BASE}@1", "deployedModelId": "7", "owner": "pulumi"}
+    olds["machine"] = {"type": "n1-standard-4"}
+    news = {**olds, "replicas": {"min": 2, "max": 4}}
+    ident = f"{name}/deployedModels/7"
+    state = {**olds, "createTime": "t", "operation": ""}
+    with pytest.raises(Incomplete, match="RESOURCE_EXHAUSTED: no machines") as half:
+        DeployedModelDriver(FakeCloud(client)).update(ident, state, olds, news, REQUEST)
+    assert half.value.ident == ident
+    assert half.value.properties["replicas"] == {"min": 1, "max": 4}
+    assert half.value.properties["deployed"] is True
 
 
 def endpoint_client(conflicts):

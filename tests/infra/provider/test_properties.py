@@ -21,6 +21,7 @@ TABLE = {
     "on": Prop(type="boolean", doc="Whether.", local=True),
     "code": Prop(type="string", pattern="[a-z]+", says="lower case", doc="A code."),
 }
+COUNT = {"count": Prop(type="integer", minimum=0, doc="How many.")}
 
 
 @pytest.mark.parametrize(
@@ -47,6 +48,28 @@ def test_a_failure_names_the_property_and_the_fix(given, path, words):
     (failure,) = check(TABLE, given)
     assert failure.property == path
     assert words in failure.reason
+
+
+def test_a_whole_number_fits_into_the_apis_32_bits():
+    assert not check(COUNT, {"count": 2**31 - 1})
+    (failure,) = check(COUNT, {"count": 2**31})
+    assert failure.reason == "must be at least 0 and at most 2147483647, not 2147483648"
+
+
+@pytest.mark.parametrize(
+    ("key", "unset", "differs"), [("code", "", "a"), ("on", False, True), ("count", 0, 1), ("tags", {}, {"a": "b"})]
+)
+def test_what_says_no_more_than_its_absence_is_no_difference(key, unset, differs):
+    table = {**TABLE, **COUNT}
+    assert not diff(table, {}, {key: unset})
+    assert not diff(table, {key: unset}, {key: None})
+    assert diff(table, {}, {key: differs})
+    assert diff(table, {key: unset}, {key: UNKNOWN})
+
+
+def test_the_absence_of_what_has_a_default_is_a_difference():
+    table = {"log": Prop(type="boolean", default=True, doc="Whether.")}
+    assert diff(table, {}, {"log": False})
 
 
 def test_unknown_values_pass_wherever_they_are():

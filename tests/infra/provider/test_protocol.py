@@ -143,10 +143,12 @@ def test_a_model_is_uploaded_versioned_and_deleted(engine, model_id):
     assert engine.up("Model", "model", given) == "same"
 
     words = {**given, "description": "better", "labels": {"team": "web"}, "versionAliases": ["silver"]}
+    words["versionDescription"] = "second thoughts"
     assert engine.up("Model", "model", words) == "update"
     assert engine.state["model"].outputs["versionId"] == "1"
     imported = engine.import_("Model", "other", name)
     assert imported["description"] == "better"
+    assert imported["versionDescription"] == "second thoughts"
     assert imported["labels"] == {"team": "web"}
     assert imported["versionAliases"] == ["silver"]
 
@@ -181,7 +183,9 @@ def test_drift_is_seen_after_a_refresh_and_put_right(engine, model_id, local_ver
     engine.up("Model", "model", given)
     client = gcp.model_client("us-central1", gcp.parse_address(local_vertex[gcp.AIPLATFORM_VARIABLE], "test"))
     name = engine.state["model"].outputs["versionName"]
-    client.update_model(model={"name": name, "description": "theirs"}, update_mask={"paths": ["description"]})
+    client.update_model(
+        model={"name": name.partition("@")[0], "description": "theirs"}, update_mask={"paths": ["description"]}
+    )
     engine.refresh("Model", "model")
     assert engine.preview("Model", "model", given)[0] == "update"
     engine.up("Model", "model", given)

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 import yaml
+from google.cloud import aiplatform_v1 as aip
 
 from infra.provider import PACKAGE, VERSION
 from infra.provider.config import check_config
+from infra.provider.drivers import deployed_messages
 from infra.provider.resources import deployed_model, model, traffic_split
 from infra.provider.resources.base import Context
 from infra.provider.schema import schema
@@ -191,7 +193,7 @@ def test_what_is_wrong_with_a_deployment_is_told_by_property(more, path):
     [
         ({"replicas": {"min": 2, "max": 4, "required": 1}}, []),
         ({"scaleOn": {"cpuUtilization": 60}}, []),
-        ({"accessLogging": True}, []),
+        ({"accessLogging": True}, ["accessLogging", "deployedModelId"]),
         ({"containerLogging": False}, []),
         ({"machine": {"type": "n1-standard-8"}}, ["deployedModelId", "machine"]),
         ({"machine": {"type": "n1-standard-4", "spot": True}}, ["deployedModelId", "machine"]),
@@ -209,6 +211,30 @@ def test_a_deployment_is_replaced_for_what_cannot_be_mutated(more, replaces):
     assert found.changes
     # Another id: the new one is up before the old one goes.
     assert not found.delete_first
+
+
+def test_what_changes_in_place_is_what_the_api_says_it_can_mutate():
+    request = aip.MutateDeployedModelRequest.__doc__
+    masks = [path for paths in deployed_messages.MASKS.values() for path in paths]
+    assert [path for path in masks if path.rpartition(".")[2] not in request] == []
+    inputs = deployed_model.DEPLOYED_MODEL.inputs
+    in_place = {key for key, prop in inputs.items() if not (prop.replace or prop.local)}
+    assert in_place == set(deployed_messages.MASKS)
+
+
+@pytest.mark.parametrize("more", [{"spot": False}, {"tpuTopology": ""}, {"accelerator": None}])
+def test_a_machine_that_is_written_out_in_full_is_the_same_machine(more):
+    olds = checked(deployed_model.DEPLOYED_MODEL, a_deployment(owner="pulumi"))
+    full = {**olds["machine"], **more}
+    news = checked(deployed_model.DEPLOYED_MODEL, a_deployment(owner="pulumi", machine=full, accessLogging=False), olds)
+    assert not deployed_model.DEPLOYED_MODEL.diff(olds, news).changes
+
+
+def test_two_projects_have_two_models_of_one_name():
+    olds = checked(deployed_model.DEPLOYED_MODEL, a_deployment(owner="pulumi"))
+    for project, replaces in (("42", []), ("another-project", ["model"])):
+        moved = {**olds, "model": olds["model"].replace("projects/p/", f"projects/{project}/")}
+        assert deployed_model.DEPLOYED_MODEL.diff(olds, moved).replaces == replaces
 
 
 def test_an_id_chosen_by_the_program_means_the_old_one_goes_first():

@@ -131,6 +131,27 @@ async def test_updates_follow_the_mask_and_the_etag():
     assert refused(found)[0] is grpc.StatusCode.ABORTED
 
 
+async def test_fields_of_the_model_and_of_a_version_are_changed_by_requests_of_their_own():
+    control = ControlPlane()
+    name = (await control.upload()).model
+    await control.upload(parent_model=name)
+
+    async def change(of, *paths, **fields):
+        request = aip.UpdateModelRequest(model=aip.Model(name=of, **fields), update_mask={"paths": paths})
+        return await control.models.update_model(request, CALL)
+
+    await change(name, "display_name", "description", display_name="shop", description="d")
+    await change(f"{name}@-", "description", description="all of them")
+    await change(f"{name}@2", "version_description", version_description="v")
+    found = [await get(control, f"{name}@{version}") for version in "12"]
+    assert [(m.display_name, m.description) for m in found] == [("shop", "all of them")] * 2
+    assert [m.version_description for m in found] == ["", "v"]
+    for of, path in ((f"{name}@2", "description"), (f"{name}@2", "display_name"), (name, "version_description")):
+        with pytest.raises(ApiError, match=path) as wrong:
+            await change(of, path, **{path: "x"})
+        assert refused(wrong)[0] is grpc.StatusCode.FAILED_PRECONDITION
+
+
 async def test_lists_show_default_versions_filtered_and_masked():
     control = ControlPlane()
     for name in ("a", "b"):

@@ -272,7 +272,7 @@ async def test_a_model_that_joins_while_the_count_changes_has_as_many_replicas_a
 
 async def test_a_deployed_model_on_a_pool_has_no_replica_counts_to_mutate(control, model, endpoint, pool):
     await control.deploy(endpoint, model, "1", **on(pool))
-    wanted = aip.DeployedModel(id="1", dedicated_resources={"min_replica_count": 3}, enable_access_logging=True)
+    wanted = aip.DeployedModel(id="1", dedicated_resources={"min_replica_count": 3}, disable_container_logging=True)
 
     async def mutate(path):
         request = aip.MutateDeployedModelRequest(
@@ -284,9 +284,9 @@ async def test_a_deployed_model_on_a_pool_has_no_replica_counts_to_mutate(contro
         await mutate("dedicated_resources.min_replica_count")
     assert refused(found)[0] is Code.INVALID_ARGUMENT
     found = (
-        await control.finish(await mutate("enable_access_logging"), aip.MutateDeployedModelResponse)
+        await control.finish(await mutate("disable_container_logging"), aip.MutateDeployedModelResponse)
     ).deployed_model
-    assert (found.enable_access_logging, found.shared_resources) == (True, pool)
+    assert (found.disable_container_logging, found.shared_resources) == (True, pool)
     assert control.plane.scaled == []
 
 

@@ -41,7 +41,6 @@ MUTABLE = frozenset(
         "dedicated_resources.required_replica_count",
         "dedicated_resources.autoscaling_metric_specs",
         "disable_container_logging",
-        "enable_access_logging",
     }
 )
 

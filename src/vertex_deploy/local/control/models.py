@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     from vertex_deploy.local.seams import Blobs
     from vertex_deploy.local.wire import Context
 
-UPDATABLE = frozenset({"display_name", "description", "version_description", "labels"})
+_OF_MODEL = frozenset({"display_name", "description"})
+_OF_VERSION = frozenset({"version_description"})
+UPDATABLE = _OF_MODEL | _OF_VERSION | {"labels"}
 _FILTERS = {
     "display_name": lambda model: model.display_name,
     "model": lambda model: model.name.rpartition("/")[2],
@@ -188,15 +190,32 @@ class ModelService:
     # --- changing -----------------------------------------------------------------------------------------------
 
     async def update_model(self, request: aip.UpdateModelRequest, context: Context) -> aip.Model:
-        """Change the masked fields of one version."""
+        """Change the masked fields of a model, or of one version where the name says which.
+
+        A name with ``@`` is that version's, one without or with ``@-`` the model's: each has fields of its own, and one
+        request changes those of one (UpdateModelRequest of aiplatform v1). Labels are kept by version: the model's are
+        those of its default one.
+        """
         del context
-        name = self._registry.projects.parse(request.model.name, "models")
-        model = self._registry.version(name)
+        registry = self._registry
+        name = registry.projects.parse(request.model.name, "models")
+        name = name._replace(version="") if name.version == "-" else name
+        model = registry.version(name)
         masks.check_etag(request.model.etag, model.etag)
-        masks.update(model, request.model, request.update_mask.paths, UPDATABLE)
+        foreign = _OF_MODEL if name.version else _OF_VERSION
+        if wrong := sorted(foreign.intersection(request.update_mask.paths)):
+            whose = f"the model; name it without @{name.version}" if name.version else "a version; name one with @"
+            raise precondition(f"update_mask: {', '.join(wrong)}: changes of {whose}.")
+        changed = masks.update(model, request.model, request.update_mask.paths, UPDATABLE - foreign)
         checks.display_name(model.display_name)
         checks.labels(model.labels)
-        self._registry.save_version(model)
+        with registry.store.begin():
+            for other in registry.versions(name.full):
+                if other.version_id == model.version_id:
+                    registry.save_version(model)
+                elif _OF_MODEL.intersection(changed):
+                    other.display_name, other.description = model.display_name, model.description
+                    registry.save_version(other)
         return self._shown(model)
 
     async def merge_version_aliases(self, request: aip.MergeVersionAliasesRequest, context: Context) -> aip.Model:
