@@ -41,12 +41,25 @@ def paused_by_a_gate() -> World:
     return world
 
 
-def test_resuming_after_a_failed_gate_judges_anew_from_there() -> None:
+@pytest.mark.parametrize("verb", [Verb.RESUME, Verb.PROMOTE, Verb.PROMOTE_FULL])
+def test_going_on_after_a_failed_gate_judges_anew_from_there_and_says_so(verb: Verb) -> None:
     world = paused_by_a_gate()
     world.errors = 0.0
-    world.ask(Verb.RESUME)
+    world.ask(verb)
     assert world.run().ending is Ending.PROMOTED
-    assert any(entry.text.endswith("a new judge starts here") for entry in world.store().log(world.record().id))
+    said = [entry.text for entry in world.store().log(world.record().id) if f"{verb} by" in entry.text]
+    assert said == [f"{verb} by you@there; a gate had failed: a new judge starts here"]
+
+
+def test_going_on_after_another_pause_keeps_the_judge() -> None:
+    world = World()
+    controller = world.start()
+    controller.run(stop=lambda record: record.phase is Phase.HOLDING and bool(record.verdict))
+    world.ask(Verb.PAUSE)
+    assert controller.run().phase is Phase.PAUSED
+    world.ask(Verb.PROMOTE)
+    assert controller.run().ending is Ending.PROMOTED
+    assert not any("new judge" in entry.text for entry in world.store().log(world.record().id))
 
 
 def test_a_controller_that_was_killed_after_the_resume_judges_anew_as_well() -> None:

@@ -8,6 +8,7 @@ JSON is ``{"group": ..., "members": {ENV: what the command says of one}}``. Left
 from __future__ import annotations
 
 import functools
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec
 
@@ -15,13 +16,13 @@ import typer
 
 from vertex_deploy.cli import shown
 from vertex_deploy.cli.output import OutputFormat, emit
-from vertex_deploy.cli.screen import Screen, clock_time
+from vertex_deploy.cli.screen import WATCHED, Screen, clock_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from vertex_deploy.rollout.record import LogEntry, Record
+    from vertex_deploy.rollout.record import Record
     from vertex_deploy.rollout.store import RolloutStore
 
 P = ParamSpec("P")
@@ -98,20 +99,31 @@ class _Tree:
     def __init__(self, group: Members, records: Mapping[str, Record]) -> None:
         self._group = group
         self._records = dict(records)
+        self._drawn: list[str] = []
 
     def lines(self, record: Record) -> list[str]:
-        """With a newer record of one member."""
+        """With a newer record of one member; as they were, while who drives them cannot be read."""
+        from vertex_deploy.errors import VertexDeployError  # noqa: PLC0415 - --help must not wait for it
+
         if record.group is not None:
             self._records[record.group.member] = record
-        return _lines(self._group, self._records)
+        with suppress(VertexDeployError):
+            self._drawn = _lines(self._group, _views(self._group, self._records))
+        return self._drawn
 
 
-def _lines(group: Members, records: Mapping[str, Record]) -> list[str]:
+def _views(group: Members, records: Mapping[str, Record]) -> dict[str, Any]:
+    return {member: shown.view(group.stores[member], record) for member, record in records.items()}
+
+
+def _lines(group: Members, views: Mapping[str, Any]) -> list[str]:
     """One tree with a branch a member; one that has not begun says so."""
+    from vertex_deploy.rollout.view import lines  # noqa: PLC0415 - --help must not wait for it
+
     found = [group.name]
-    for number, (member, store) in enumerate(group.stores.items(), 1):
+    for number, member in enumerate(group.stores, 1):
         last = number == len(group.stores)
-        below = shown.lines(store, records[member]) if member in records else ["not begun"]
+        below = lines(views[member]) if member in views else ["not begun"]
         found.append(f"{'└' if last else '├'}─ {member}: {below[0]}")
         found += [f"{' ' if last else '│'}  {line}" for line in below[1:]]
     return found
@@ -124,15 +136,11 @@ def _json(group: Members, of: Mapping[str, Any]) -> dict[str, Any]:
 def _finish(group: Members, records: Mapping[str, Record], output: OutputFormat, events: str | None) -> NoReturn:
     from vertex_deploy.rollout.lockstep import exit_code_of  # noqa: PLC0415 - --help must not wait for it
 
-    views = {
-        member: shown.view(group.stores[member], record).to_json()
-        | {"report": f"{group.stores[member].where}/{record.id}/report.html"}
-        for member, record in records.items()
-    }
-    if events != "-":
-        reports = [f"report: {view['report']}" for view in views.values()]
-        emit(_json(group, views), output, lambda: "\n".join([*_lines(group, records), *reports]))
-    raise typer.Exit(exit_code_of(records))
+    views = {member: shown.final_view(group.stores[member], record) for member, record in records.items()}
+    reports = {member: f"{group.stores[member].where}/{record.id}/report.html" for member, record in records.items()}
+    data = {member: view.to_json() | {"report": reports[member]} for member, view in views.items()}
+    text = [*_lines(group, views), *(f"report: {where}" for where in reports.values())]
+    shown.leave(_json(group, data), text, output, events, code=exit_code_of(records))
 
 
 def start(
@@ -141,28 +149,36 @@ def start(
     spec_file: Path,
     output: OutputFormat,
     events: str | None,
+    plain: bool,
     report: Path | None,
     release_file: Path | None,
     detach: bool,
     **_: Any,
 ) -> None:
     """As ``rollout start``; the reports go to REPORT with the member's name before its suffix."""
+    places = {member: _place(report, member) for member in group.specs} if report is not None else {}
+    for path in places.values():
+        shown.writable(path)
     wanted = {member: (spec, shown.release_of(spec, spec_file, release_file)) for member, spec in group.specs.items()}
-    records = _begin(group, wanted, output=output, events=events, detach=detach)
-    if report is not None:
-        for member, record in records.items():
-            path = report.with_name(f"{report.stem}-{member}{report.suffix}")
-            shown.write_report(group.stores[member], record, path)
+    records = _begin(group, wanted, output=output, events=events, plain=plain, detach=detach)
+    for member, path in places.items():
+        shown.write_report_if_possible(group.stores[member], records[member], path)
     _finish(group, records, output, events)
 
 
-def retry(group: Members, *, output: OutputFormat, events: str | None, **_: Any) -> None:
+def _place(report: Path, member: str) -> Path:
+    """A member's own: the group's, with its name before the suffix."""
+    return report.with_name(f"{report.stem}-{member}{report.suffix}")
+
+
+def retry(group: Members, *, output: OutputFormat, events: str | None, plain: bool, **_: Any) -> None:
     """As ``rollout retry``."""
     from vertex_deploy.rollout.lockstep import again, newest  # noqa: PLC0415 - --help must not wait for it
 
     wanted = again(group.stores)
     last = next(iter(newest(group.stores).values())).id
-    _finish(group, _begin(group, wanted, output=output, events=events, why=f", again after {last}"), output, events)
+    why = f", again after {last}"
+    _finish(group, _begin(group, wanted, output=output, events=events, plain=plain, why=why), output, events)
 
 
 def _begin(
@@ -171,6 +187,7 @@ def _begin(
     *,
     output: OutputFormat,
     events: str | None,
+    plain: bool,
     detach: bool = False,
     why: str = "",
 ) -> dict[str, Record]:
@@ -178,9 +195,9 @@ def _begin(
     from vertex_deploy.rollout.clock import SystemClock  # noqa: PLC0415 - see above
 
     clock = SystemClock()
-    with lockstep.leased_all(group.stores, clock):
+    with lockstep.leased_all(group.stores, clock, on_warning=shown.warn):
         records, resumed = lockstep.start(group.name, group.stores, group.keys, wanted, clock=clock, why=why)
-        with Screen(_Tree(group, records).lines, output, events) as screen:
+        with Screen(_Tree(group, records).lines, output, events, plain=plain) as screen:
             for member, record in records.items():
                 for entry in group.stores[member].log(record.id)[-1 if resumed else 0 :]:
                     screen.entry(entry, record)
@@ -190,6 +207,7 @@ def _begin(
                 clock=clock,
                 on_entry=screen.entry,
                 on_idle=screen.record,
+                on_warning=shown.warn,
                 stop=lambda found: detach and found.bare,
             )
 
@@ -221,29 +239,37 @@ def status(group: Members, *, output: OutputFormat, wait: bool, **_: Any) -> Non
     records = lockstep.newest(group.stores)
     if wait:
         records = lockstep.follow(group.stores, clock=SystemClock(), until=lockstep.come_somewhere, alone=True)
-    views = {member: shown.view(group.stores[member], record).to_json() for member, record in records.items()}
-    emit(_json(group, views), output, lambda: "\n".join(_lines(group, records)))
+    views = _views(group, records)
+    data = _json(group, {member: view.to_json() for member, view in views.items()})
+    emit(data, output, lambda: "\n".join(_lines(group, views)))
     if wait:
         raise typer.Exit(lockstep.exit_code_of(records))
 
 
-def watch(group: Members, *, output: OutputFormat, **_: Any) -> None:
+def watch(group: Members, *, output: OutputFormat, plain: bool, **_: Any) -> None:
     """As ``rollout watch``."""
     from vertex_deploy.rollout import lockstep  # noqa: PLC0415 - --help must not wait for it
     from vertex_deploy.rollout.clock import SystemClock  # noqa: PLC0415 - see above
 
-    told = dict.fromkeys(group.stores, 0)
-    with Screen(_Tree(group, lockstep.newest(group.stores)).lines, output, None) as screen:
-
-        def seen(records: Mapping[str, Record]) -> None:
-            for member, record in records.items():
-                for entry in group.stores[member].log(record.id, after=told[member]):
-                    told[member] = entry.seq
-                    screen.entry(entry, record)
-                screen.record(record)
-
+    tree = _Tree(group, lockstep.newest(group.stores)).lines
+    with Screen(tree, output, None, plain=plain, interrupted=WATCHED) as screen:
+        seen = _teller(group, screen)
         records = lockstep.follow(group.stores, clock=SystemClock(), until=_still, seen=seen)
     _finish(group, records, output, None)
+
+
+def _teller(
+    group: Members, screen: Screen, after: Mapping[str, int] | None = None
+) -> Callable[[Mapping[str, Record]], None]:
+    """As ``shown.teller``, of every member; ``after`` has the last entry of each that need not be told."""
+    told = after or {}
+    tellers = {member: shown.teller(store, screen, told.get(member, 0)) for member, store in group.stores.items()}
+
+    def seen(records: Mapping[str, Record]) -> None:
+        for member, record in records.items():
+            tellers[member](record)
+
+    return seen
 
 
 def _still(records: Mapping[str, Record]) -> bool:
@@ -255,10 +281,7 @@ def _still(records: Mapping[str, Record]) -> bool:
 def history(group: Members, *, output: OutputFormat, rollout: str | None, **_: Any) -> None:
     """As ``rollout history``; the events of one rollout are those of all members, by time."""
     if rollout is None:
-        views = {
-            member: [shown.view(store, store.load(found)) for found in store.ids()]
-            for member, store in group.stores.items()
-        }
+        views = {member: shown.views(store) for member, store in group.stores.items()}
         text = "\n".join(
             f"{view.id}  {member:<12} {view.ending or view.phase:<14} {view.started}  {view.reason}"
             for member, found in views.items()
@@ -267,28 +290,43 @@ def history(group: Members, *, output: OutputFormat, rollout: str | None, **_: A
         data = {member: [view.to_json() for view in found] for member, found in views.items()}
         emit(_json(group, data), output, lambda: text or "no rollouts yet")
         return
-    logs: dict[str, list[LogEntry]] = {
-        member: store.log(store.load(rollout).id) for member, store in group.stores.items() if store.has(rollout)
-    }
+    logs = {member: group.stores[member].log(record.id) for member, record in _of(group, rollout).items()}
     every = sorted(((entry, member) for member, log in logs.items() for entry in log), key=lambda found: found[0].at)
     text = "\n".join(f"{clock_time(entry.at)}  {member:<12} {entry.kind:<10} {entry.text}" for entry, member in every)
     emit(
         _json(group, {member: [entry.to_json() for entry in log] for member, log in logs.items()}),
         output,
-        lambda: text or f"no rollout {rollout}",
+        lambda: text,
     )
 
 
-def tick(group: Members, *, output: OutputFormat, events: str | None, **_: Any) -> None:
+def _of(group: Members, rollout: str) -> dict[str, Record]:
+    """The members' records of one rollout; those without a part in it are left out.
+
+    Raises:
+        RolloutError: no member has one.
+    """
+    from vertex_deploy.errors import RolloutError  # noqa: PLC0415 - --help must not wait for it
+
+    found = {member: store.load(rollout) for member, store in group.stores.items() if store.has(rollout)}
+    if not found:
+        known = ", ".join(sorted({known for store in group.stores.values() for known in store.ids()})) or "none"
+        raise RolloutError(f"no rollout {rollout!r} of {group.name}; there is: {known}")
+    return found
+
+
+def tick(group: Members, *, output: OutputFormat, events: str | None, plain: bool, **_: Any) -> None:
     """As ``rollout tick``."""
     from vertex_deploy.rollout import lockstep  # noqa: PLC0415 - --help must not wait for it
     from vertex_deploy.rollout.clock import SystemClock  # noqa: PLC0415 - see above
 
     clock = SystemClock()
-    with lockstep.leased_all(group.stores, clock):
+    with lockstep.leased_all(group.stores, clock, on_warning=shown.warn):
         records = lockstep.under_way(group.stores)
-        with Screen(_Tree(group, records).lines, output, events) as screen:
-            records = lockstep.drive(group.stores, records, clock=clock, on_entry=screen.entry, once=True)
+        with Screen(_Tree(group, records).lines, output, events, plain=plain) as screen:
+            records = lockstep.drive(
+                group.stores, records, clock=clock, on_entry=screen.entry, on_warning=shown.warn, once=True
+            )
     _finish(group, records, output, events)
 
 
@@ -297,21 +335,16 @@ def report(group: Members, *, output: OutputFormat, rollout: str | None, out: Pa
     from vertex_deploy.rollout.lockstep import newest  # noqa: PLC0415 - --help must not wait for it
     from vertex_deploy.rollout.report import report_data, write_report  # noqa: PLC0415 - see above
 
-    records = (
-        {member: store.load(rollout) for member, store in group.stores.items() if store.has(rollout)}
-        if rollout
-        else newest(group.stores)
-    )
+    records = _of(group, rollout) if rollout is not None else newest(group.stores)
     where = {member: write_report(group.stores[member], record) for member, record in records.items()}
     if out is not None:
         for member, record in records.items():
-            path = out.with_name(f"{out.stem}-{member}{out.suffix}")
-            shown.write_report(group.stores[member], record, path)
+            shown.write_report(group.stores[member], record, _place(out, member))
     data = {member: report_data(group.stores[member], record) for member, record in records.items()}
     emit(_json(group, data), output, lambda: "\n".join(where.values()))
 
 
-def steer(group: Members, verb: str, *, output: OutputFormat, approver: str = "") -> NoReturn:
+def steer(group: Members, verb: str, *, output: OutputFormat, plain: bool, approver: str = "") -> NoReturn:
     """Ask whoever drives the members, and watch; if nobody does, drive them here."""
     from vertex_deploy.rollout import lockstep  # noqa: PLC0415 - --help must not wait for it
     from vertex_deploy.rollout.clock import SystemClock  # noqa: PLC0415 - see above
@@ -330,13 +363,21 @@ def steer(group: Members, verb: str, *, output: OutputFormat, approver: str = ""
 
     driven = lockstep.ask(group.stores, asked, clock=clock, approver=approver)
     if driven:
-        records = lockstep.follow(group.stores, clock=clock, until=settled)
+        told = {member: record.seq - 1 for member, record in records.items()}
+        with Screen(_Tree(group, records).lines, output, None, plain=plain, interrupted=WATCHED) as screen:
+            seen = _teller(group, screen, told)
+            records = lockstep.follow(group.stores, clock=clock, until=settled, seen=seen)
     if not driven or not settled(records):
-        with lockstep.leased_all(group.stores, clock):
+        with lockstep.leased_all(group.stores, clock, on_warning=shown.warn):
             records = lockstep.newest(group.stores)
-            with Screen(_Tree(group, records).lines, output, None) as screen:
+            with Screen(_Tree(group, records).lines, output, None, plain=plain) as screen:
                 records = lockstep.drive(
-                    group.stores, records, clock=clock, on_entry=screen.entry, on_idle=screen.record
+                    group.stores,
+                    records,
+                    clock=clock,
+                    on_entry=screen.entry,
+                    on_idle=screen.record,
+                    on_warning=shown.warn,
                 )
     _finish(group, records, output, None)
 

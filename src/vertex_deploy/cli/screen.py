@@ -1,6 +1,7 @@
 """What `vertex-deploy rollout` shows while it works: a live tree on a terminal, plain lines for logs, NDJSON of events.
 
-Left out: what the tree says (``rollout.view``).
+Who drives a rollout does not stop because nobody can be shown it: a reader that went away or a full disk ends the
+lines or the events, not the controller. Left out: what the tree says (``rollout.view``).
 """
 
 from __future__ import annotations
@@ -8,14 +9,14 @@ from __future__ import annotations
 import json
 import os
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vertex_deploy.cli.output import OutputFormat
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from typing import Self, TextIO
 
     from vertex_deploy.rollout.record import LogEntry, Record
@@ -56,6 +57,7 @@ class Screen:
         self._lines = lines
         self._interrupted = interrupted
         self._measured = ("", 0.0)
+        self._gone = False
         self._stack = ExitStack()
         self._events: TextIO | None = None
         if events == "-":
@@ -77,22 +79,31 @@ class Screen:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         # First the tree goes and the cursor comes back: the line must stay.
-        self._stack.close()
+        with suppress(OSError):
+            self._stack.close()
+        self._live = None
         if kind is not None and issubclass(kind, KeyboardInterrupt):
-            self._out.write(self._interrupted + "\n")
-            self._out.flush()
+            self._print(self._interrupted)
 
     def entry(self, entry: LogEntry, record: Record) -> None:
         """One more line of history."""
-        if self._events is not None:
-            self._events.write(
-                json.dumps({"rollout": record.id, **_member(record), **entry.to_json()}, default=str) + "\n"
-            )
-            self._events.flush()
+        self._event({"rollout": record.id, **_member(record), **entry.to_json()})
         if self._worth_a_line(entry):
             who = f"{record.group.member:<12} " if record.group else ""
             self._print(f"{clock_time(entry.at)}  {who}{record.phase:<17} {entry.text}")
         self.record(record)
+
+    def _event(self, event: Mapping[str, Any]) -> None:
+        if self._events is None:
+            return
+        try:
+            self._events.write(json.dumps(event, default=str) + "\n")
+            self._events.flush()
+        except OSError as error:
+            name, self._events = self._events.name, None
+            sys.stderr.write(
+                f"warning: {name}: no more events can be written ({error.strerror}); the rollout goes on\n"
+            )
 
     def _worth_a_line(self, entry: LogEntry) -> bool:
         """A measurement is, if it changes the outcome or the last one that was shown is a while ago."""
@@ -107,17 +118,31 @@ class Screen:
 
     def record(self, record: Record) -> None:
         """Draw the tree anew, if there is a terminal."""
-        if self._live is not None:
-            from rich.text import Text  # noqa: PLC0415 - only where there is a terminal to draw on
+        if self._live is None or self._gone:
+            return
+        from rich.text import Text  # noqa: PLC0415 - only where there is a terminal to draw on
 
-            self._live.update(Text("\n".join(self._lines(record))), refresh=True)
+        tree = Text("\n".join(self._lines(record)))
+        with self._while_there():
+            self._live.update(tree, refresh=True)
 
     def _print(self, line: str) -> None:
-        if self._live is not None:
-            self._live.console.print(line, markup=False)
-        else:
-            self._out.write(line + "\n")
-            self._out.flush()
+        if self._gone:
+            return
+        with self._while_there():
+            if self._live is not None:
+                self._live.console.print(line, markup=False)
+            else:
+                self._out.write(line + "\n")
+                self._out.flush()
+
+    @contextmanager
+    def _while_there(self) -> Iterator[None]:
+        """Until the terminal or the reader is gone."""
+        try:
+            yield
+        except OSError:
+            self._gone = True
 
 
 def can_redraw(environment: Mapping[str, str]) -> bool:

@@ -1,17 +1,53 @@
 """What the commands of ``rollout`` share, of one rollout and of a lockstep group: release, view, report, printing.
 
-Left out: the commands themselves (``rollout``, ``lockstep``).
+What a command exits with once a rollout was driven is the rollout's own code: a report, a lease or a pipe that fails
+then is a warning on standard error, or nothing. Left out: the commands themselves (``rollout``, ``steer``,
+``lockstep``).
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import os
+import sys
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import typer
+
+from vertex_deploy.cli.output import emit
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
+    from vertex_deploy.cli.output import OutputFormat
+    from vertex_deploy.cli.screen import Screen
     from vertex_deploy.rollout.record import Record
     from vertex_deploy.rollout.store import RolloutStore
+
+
+def warn(text: str) -> None:
+    """A line on standard error for what does not change how a command ends."""
+    sys.stderr.write(f"warning: {text}\n")
+
+
+def writable(path: Path) -> None:
+    """Refuse a place for a report before anything is done for its sake; its folder is made.
+
+    Raises:
+        UsageError: a file cannot be written there.
+    """
+    from vertex_deploy.errors import UsageError  # noqa: PLC0415 - --help must not wait for it
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        reason = "Is a directory" if path.is_dir() else ""
+    except OSError as error:
+        reason = str(error.strerror)
+    if not reason and not os.access(path if path.exists() else path.parent, os.W_OK):
+        reason = "Permission denied"
+    if reason:
+        raise UsageError(f"{path}: the report cannot be written ({reason}); name another place")
 
 
 def write_report(store: RolloutStore, record: Record, path: Path) -> None:
@@ -23,11 +59,21 @@ def write_report(store: RolloutStore, record: Record, path: Path) -> None:
     from vertex_deploy.errors import UsageError  # noqa: PLC0415 - --help must not wait for it
     from vertex_deploy.rollout.report import render_report, report_data  # noqa: PLC0415 - see above
 
+    writable(path)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(render_report(report_data(store, record)), encoding="utf-8")
     except OSError as error:
         raise UsageError(f"{path}: the report cannot be written ({error.strerror}); name another place") from error
+
+
+def write_report_if_possible(store: RolloutStore, record: Record, path: Path) -> None:
+    """As ``write_report``, where the rollout's own outcome matters more: what fails is a warning."""
+    from vertex_deploy.errors import VertexDeployError  # noqa: PLC0415 - --help must not wait for it
+
+    try:
+        write_report(store, record, path)
+    except VertexDeployError as error:
+        warn(str(error))
 
 
 def release_of(spec: Any, spec_file: Path, release_file: Path | None) -> Any:
@@ -41,6 +87,19 @@ def release_of(spec: Any, spec_file: Path, release_file: Path | None) -> Any:
 
     pins = read_pins(release_file) if release_file else None
     return build_release(spec, pins=pins, commit=git_commit(spec_file.parent))
+
+
+def store_of(spec_file: Path, env: str | None, root: str) -> RolloutStore:
+    """Where the rollouts of a spec are kept.
+
+    Raises:
+        SpecError: the spec has problems.
+        UsageError: the spec cannot be read, or the store's place is none.
+    """
+    from vertex_deploy.rollout.engine import key_of, open_store  # noqa: PLC0415 - --help must not wait for it
+    from vertex_deploy.spec import load  # noqa: PLC0415 - see above
+
+    return open_store(key_of(load(spec_file, env), env), root)
 
 
 def newest(store: RolloutStore) -> Record:
@@ -58,18 +117,111 @@ def newest(store: RolloutStore) -> Record:
 
 
 def view(store: RolloutStore, record: Record) -> Any:
-    """The view of a record at this moment."""
+    """The view of a record at this moment.
+
+    Raises:
+        CloudError, StateError: who drives it cannot be read.
+    """
+    import time  # noqa: PLC0415 - beside its only use
+
+    return _view(record, store.holder(time.time()))
+
+
+def _view(record: Record, holder: Any) -> Any:
     import time  # noqa: PLC0415 - beside its only use
 
     from vertex_deploy.rollout.plan import plan_of, spec_of  # noqa: PLC0415 - --help must not wait for it
     from vertex_deploy.rollout.view import view_of  # noqa: PLC0415 - see above
 
-    now = time.time()
-    return view_of(record, plan_of(spec_of(record)), now=now, holder=store.holder(now))
+    return view_of(record, plan_of(spec_of(record)), now=time.time(), holder=holder)
+
+
+def views(store: RolloutStore) -> list[Any]:
+    """The views of every rollout of a store, oldest first; one that was never begun says so.
+
+    Raises:
+        CloudError, StateError: one cannot be read.
+    """
+    from vertex_deploy.rollout.view import never_begun  # noqa: PLC0415 - --help must not wait for it
+
+    now = store.current()
+    current = now.id if now else ""
+    found = [store.load(rollout) for rollout in store.ids()]
+    return [
+        view(store, record) if record.over or record.id == current else never_begun(_view(record, None))
+        for record in found
+    ]
+
+
+def final_view(store: RolloutStore, record: Record) -> Any:
+    """The view of a record that was driven or watched to a stop; who drives it now is left out if it cannot be read."""
+    from vertex_deploy.errors import VertexDeployError  # noqa: PLC0415 - --help must not wait for it
+
+    try:
+        return view(store, record)
+    except VertexDeployError as error:
+        warn(str(error))
+        return _view(record, None)
 
 
 def lines(store: RolloutStore, record: Record) -> list[str]:
     """The view of a record as lines of text."""
-    from vertex_deploy.rollout import view as views  # noqa: PLC0415 - --help must not wait for it
+    from vertex_deploy.rollout import view as views_of  # noqa: PLC0415 - --help must not wait for it
 
-    return views.lines(view(store, record))
+    return views_of.lines(view(store, record))
+
+
+def tree(store: RolloutStore) -> Callable[[Record], list[str]]:
+    """What a ``Screen`` draws of one rollout: as it was, while who drives it cannot be read."""
+    from vertex_deploy.errors import VertexDeployError  # noqa: PLC0415 - --help must not wait for it
+
+    drawn: list[str] = []
+
+    def draw(record: Record) -> list[str]:
+        with suppress(VertexDeployError):
+            drawn[:] = lines(store, record)
+        return list(drawn)
+
+    return draw
+
+
+def teller(store: RolloutStore, screen: Screen, after: int = 0) -> Callable[[Record], None]:
+    """Tells a screen what is new in the history of a rollout that somebody else drives, and draws it.
+
+    Args:
+        store: of the rollout.
+        screen: where it is shown.
+        after: number of the last entry that need not be told.
+    """
+    told = after
+
+    def seen(record: Record) -> None:
+        nonlocal told
+        for entry in store.log(record.id, after=told):
+            told = entry.seq
+            screen.entry(entry, record)
+        screen.record(record)
+
+    return seen
+
+
+def finish(store: RolloutStore, record: Record, output: OutputFormat, events: str | None) -> NoReturn:
+    """Print where a rollout came to, and exit with its own code."""
+    from vertex_deploy.rollout import view as views_of  # noqa: PLC0415 - --help must not wait for it
+
+    found = final_view(store, record)
+    where = f"{store.where}/{record.id}/report.html"
+    data, text = found.to_json() | {"report": where}, [*views_of.lines(found), f"report: {where}"]
+    leave(data, text, output, events, code=found.exit_code)
+
+
+def leave(data: Any, text: list[str], output: OutputFormat, events: str | None, *, code: int) -> NoReturn:
+    """Print the end of a command that drove or watched, and exit with a rollout's code, whoever reads."""
+    try:
+        if events != "-":
+            emit(data, output, lambda: "\n".join(text))
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader went away (`| head`); what the rollout came to is still said by the code.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    raise typer.Exit(code)

@@ -77,7 +77,8 @@ def _answer(record: Record, plan: Plan, request: Request) -> Action | None:
     event, why = event_of(request.verb, record.phase), f"{request.verb} by {request.who}"
     if request.approver:
         why += f", approved by {request.approver}"
-    if request.verb is Verb.RESUME and (record.verdict or {}).get("outcome") == "fail":
+    overruled = record.phase is Phase.PAUSED and (record.verdict or {}).get("outcome") == "fail"
+    if overruled and EVENTS[request.verb][1] is None:
         why += "; a gate had failed: a new judge starts here"
     if request.verb is Verb.RESUME and record.step < 0 and plan.approvals[0]:
         return Move(Event.NEEDS_APPROVAL, f"{why}; {_asks(plan, 0)}", request=request)

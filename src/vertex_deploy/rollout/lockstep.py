@@ -33,16 +33,22 @@ _WORST = (ExitCode.ROLLOUT, ExitCode.ROLLED_BACK, ExitCode.ABORTED, ExitCode.INC
 _STANDS = frozenset({Phase.KEEPING_STABLE, Phase.REMOVING_STABLE, Phase.PAUSED, Phase.AWAITING_APPROVAL})
 
 
+def _unheard(_text: str) -> None:
+    """Where nobody listens to warnings."""
+
+
 @contextmanager
-def leased_all(stores: Mapping[str, RolloutStore], clock: Clock) -> Iterator[None]:
-    """Hold every member's lease.
+def leased_all(
+    stores: Mapping[str, RolloutStore], clock: Clock, *, on_warning: Callable[[str], None] = _unheard
+) -> Iterator[None]:
+    """Hold every member's lease; see ``session.leased``.
 
     Raises:
         RolloutBusy: another controller is at work in one of them.
     """
     with ExitStack() as stack:
         for store in stores.values():
-            stack.enter_context(leased(store, clock))
+            stack.enter_context(leased(store, clock, on_warning=on_warning))
         yield
 
 
@@ -154,10 +160,11 @@ def drive(
     clock: Clock,
     on_entry: Callable[[LogEntry, Record], None] | None = None,
     on_idle: Callable[[Record], None] | None = None,
+    on_warning: Callable[[str], None] = _unheard,
     stop: Callable[[Record], bool] = lambda _record: False,
     once: bool = False,
 ) -> dict[str, Record]:
-    """Drive every member in turn until all have come to a stop; reports are always written. All leases must be held.
+    """Drive every member in turn until all have come to a stop; then reports are written. All leases must be held.
 
     Args:
         stores: environment -> store.
@@ -165,6 +172,7 @@ def drive(
         clock: time.
         on_entry: told of every history entry.
         on_idle: told of each record about once a second.
+        on_warning: told of each report that cannot be written.
         stop: whether a member need not be driven any further.
         once: do what is due and return, for a scheduler.
 
@@ -180,7 +188,7 @@ def drive(
     with ExitStack() as ends:
         for member, controller in controllers.items():
             # Each, whatever became of the others.
-            ends.callback(put_away, stores[member], controller)
+            ends.callback(put_away, stores[member], controller, on_warning)
         if once:
             driver.tick(list(controllers.values()))
         else:

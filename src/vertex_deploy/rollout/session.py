@@ -1,6 +1,7 @@
 """One sitting of a controller: take the lease, drive, write the report, let go. And how others ask it for something.
 
-What is left out: printing (``cli.rollout``).
+A report or a lease that fails once the driving is done is a warning: what the rollout came to is not changed by it, nor
+is an error that ended the driving hidden. What is left out: printing (``cli.rollout``).
 """
 
 from __future__ import annotations
@@ -8,13 +9,13 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from vertex_deploy.errors import RolloutError
+from vertex_deploy.errors import CloudError, RolloutError
 from vertex_deploy.rollout.engine import begin, controller_for, whoami
 from vertex_deploy.rollout.machine import Ending, Phase
 from vertex_deploy.rollout.plan import plan_of, spec_of
 from vertex_deploy.rollout.report import write_report
 from vertex_deploy.rollout.requests import lacks_approval, possible
-from vertex_deploy.rollout.store import this_process
+from vertex_deploy.rollout.store import LEASE_SECONDS, this_process
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -31,9 +32,18 @@ if TYPE_CHECKING:
 _COME_SOMEWHERE = frozenset({Phase.KEEPING_STABLE, Phase.REMOVING_STABLE, Phase.PAUSED, Phase.AWAITING_APPROVAL})
 
 
+def _unheard(_text: str) -> None:
+    """Where nobody listens to warnings."""
+
+
 @contextmanager
-def leased(store: RolloutStore, clock: Clock) -> Iterator[None]:
+def leased(store: RolloutStore, clock: Clock, *, on_warning: Callable[[str], None] = _unheard) -> Iterator[None]:
     """Hold the store's lease.
+
+    Args:
+        store: of the rollout.
+        clock: time.
+        on_warning: told if it cannot be given back; it expires by itself then.
 
     Raises:
         RolloutBusy: another controller is at work.
@@ -43,7 +53,10 @@ def leased(store: RolloutStore, clock: Clock) -> Iterator[None]:
     try:
         yield
     finally:
-        store.release()
+        try:
+            store.release()
+        except (CloudError, RolloutError) as error:
+            on_warning(f"the lease is left to expire, within {LEASE_SECONDS:g} s: {error}")
 
 
 def start(store: RolloutStore, spec: Spec, release: Release, *, clock: Clock) -> tuple[Record, bool]:
@@ -75,9 +88,19 @@ def drive(
     clock: Clock,
     on_entry: Callable[[LogEntry, Record], None] | None = None,
     on_idle: Callable[[Record], None] | None = None,
+    on_warning: Callable[[str], None] = _unheard,
     stop: Callable[[Record], bool] = lambda _record: False,
 ) -> Record:
-    """Drive until it is over, paused, or ``stop`` says so; the report is always written. The lease must be held.
+    """Drive until it is over, paused, or ``stop`` says so; then the report is written. The lease must be held.
+
+    Args:
+        store: of the rollout.
+        record: as stored.
+        clock: time.
+        on_entry: told of every history entry.
+        on_idle: told of the record about once a second.
+        on_warning: told if the report cannot be written.
+        stop: whether it need not be driven any further.
 
     Raises:
         CloudError: an API kept failing; the rollout can be started again.
@@ -87,27 +110,37 @@ def drive(
     try:
         return controller.run(stop)
     finally:
-        put_away(store, controller)
+        put_away(store, controller, on_warning)
 
 
-def tick(store: RolloutStore, record: Record, *, clock: Clock, on_entry: Callable[[LogEntry, Record], None]) -> Record:
-    """Do what is due and return, for a scheduler. The lease must be held."""
+def tick(
+    store: RolloutStore,
+    record: Record,
+    *,
+    clock: Clock,
+    on_entry: Callable[[LogEntry, Record], None],
+    on_warning: Callable[[str], None] = _unheard,
+) -> Record:
+    """Do what is due and return, for a scheduler; see ``drive``. The lease must be held."""
     controller = controller_for(store, record, clock=clock, on_entry=on_entry)
     try:
         controller.tick()
     finally:
-        put_away(store, controller)
+        put_away(store, controller, on_warning)
     return controller.record
 
 
-def put_away(store: RolloutStore, controller: Controller) -> None:
+def put_away(store: RolloutStore, controller: Controller, on_warning: Callable[[str], None] = _unheard) -> None:
     """What ends every controller: notifications are waited for, and the report is written.
 
     Not by a controller that only slept while another took over: its record is old, and so would the report be.
     """
     controller.close()
-    if store.owns(controller.record):
-        write_report(store, controller.record)
+    try:
+        if store.owns(controller.record):
+            write_report(store, controller.record)
+    except (CloudError, RolloutError) as error:
+        on_warning(f"the report was not written: {error}; `vertex-deploy rollout report` writes it")
 
 
 def under_way(store: RolloutStore) -> Record:

@@ -5,7 +5,7 @@ Terminal, JSON and report all start from ``View``, so that they cannot disagree.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from math import log
 from typing import TYPE_CHECKING, Any
@@ -98,7 +98,7 @@ class View:
         shares: both versions.
         gates: the latest readings.
         reason: why it is where it is.
-        ending: promoted, rolled_back, aborted, failed, or "" while it lasts.
+        ending: promoted, rolled_back, aborted, failed, or "" while it lasts; not_begun: see ``never_begun``.
         exit_code: what a controller that stops here exits with.
         controller: who drives it, or "".
         started: RFC 3339.
@@ -165,6 +165,15 @@ def view_of(record: Record, plan: Plan, *, now: float, holder: Lease | None = No
         started=_moment(record.started),
         ended=_moment(record.ended) if record.ended else "",
     )
+
+
+def never_begun(view: View) -> View:
+    """The view of a rollout whose record was written, while the store failed before it became the newest.
+
+    No controller ever had it: whatever drives a rollout goes by the newest one.
+    """
+    why = "the store failed while it was written down, and nothing was done; `rollout start` begins another"
+    return replace(view, ending="not_begun", reason=why)
 
 
 def time_left(record: Record, plan: Plan, now: float) -> float | None:
