@@ -141,7 +141,8 @@ def test_the_environments_key_is_validated(section, expected):
 
 
 def test_a_gate_on_a_custom_metric_loads():
-    gate = "- {metric: rating, min: 3.5, range: [0, 5], no_data_after: 10m, query: {cloud_monitoring: rating}}"
+    gate = "- {metric: rating, min: 3.5, range: [0, 5], no_data_after: 10m, query: {cloud_monitoring: FILTER}}"
+    gate = gate.replace("FILTER", """'metric.type="m" AND resource.type="global"'""")
     found = examined(swap(("- {metric: error_rate", gate + "\n    - {metric: error_rate")))
     assert found.problems == ()
     assert found.spec.rollout.gates[0].range == (0, 5)

@@ -346,6 +346,7 @@ CHECKS: tuple[Check, ...] = (
     Check(("name", "gcp", "target"), static_split),
     Check(("monitoring",), alerts),
     Check(("rollout", "monitoring"), gate_checks.queries),
+    Check(("rollout", "monitoring"), gate_checks.filters),
     *(Check(needs, run) for needs, run in infra_checks.CHECKS),
 )
 """Every check, in the order of the file."""
