@@ -244,11 +244,11 @@ async def test_durations_triggers_ratios_and_absence_open_and_close_when_a_perso
 
 
 REFUSED = {
-    "conditionPrometheusQueryLanguage": {"condition_prometheus_query_language": {"query": "up"}},
-    "conditionMonitoringQueryLanguage": {"condition_monitoring_query_language": {"query": "fetch"}},
-    "conditionSql": {"condition_sql": {"query": "SELECT 1"}},
-    "conditionMatchedLog": {"condition_matched_log": {"filter": "x"}},
-    "forecastOptions": threshold(forecast_options={"forecast_horizon": {"seconds": 3600}}),
+    "condition_prometheus_query_language": {"condition_prometheus_query_language": {"query": "up"}},
+    "condition_monitoring_query_language": {"condition_monitoring_query_language": {"query": "fetch"}},
+    "condition_sql": {"condition_sql": {"query": "SELECT 1"}},
+    "condition_matched_log": {"condition_matched_log": {"filter": "x"}},
+    "forecast_options": threshold(forecast_options={"forecast_horizon": {"seconds": 3600}}),
     "ALIGN_PERCENT_CHANGE": threshold(aggregations=[aggregation(aligner="ALIGN_PERCENT_CHANGE")]),
     "group.id": threshold(text=where(extra='group.id="1"')),
     "numbers, not DISTRIBUTION": threshold(text=where(LATENCIES)),

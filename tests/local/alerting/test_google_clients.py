@@ -209,7 +209,7 @@ async def test_a_notification_that_waits_for_its_webhook_outlives_a_restart(vert
 
 
 async def test_errors_are_those_of_the_client(clients):
-    with pytest.raises(exceptions.InvalidArgument, match="conditionPrometheusQueryLanguage"):
+    with pytest.raises(exceptions.InvalidArgument, match="condition_prometheus_query_language"):
         await clients.policies.create_alert_policy(
             name=NAME, alert_policy=policy({"condition_prometheus_query_language": {"query": "up"}})
         )

@@ -140,7 +140,7 @@ def test_a_series_that_is_not_read_any_more_keeps_its_incident_until_auto_close(
     assert [type(e) for e in events] == [Closed]
 
 
-def test_a_snooze_keeps_incidents_from_opening_and_leaves_open_ones():
+def test_a_snooze_keeps_incidents_from_opening_and_closes_open_ones():
     policy = Policy(name="p", project="proj-a", conditions=(threshold(),))
     assert run(policy, [{A: "xx", B: "xx"}], snoozed=lambda of: of == A)[0] == "11"
     now = T0 * 10**9
@@ -149,8 +149,11 @@ def test_a_snooze_keeps_incidents_from_opening_and_leaves_open_ones():
     state, events = evaluate(
         policy, later, now + MINUTE, state, step=MINUTE, new_id=lambda: "i", snoozed=lambda _: True
     )
-    assert not events
-    assert state.tracks[0, A].incident == "i"
+    assert [(type(e), e.incident, e.why) for e in events] == [(Closed, "i", machine.SNOOZED)]
+    # Its violation goes on: when the snooze ends, an incident opens at once.
+    latest = [[Reading(A, True, 1.0, now + 2 * MINUTE)]]
+    _, events = evaluate(policy, latest, now + 2 * MINUTE, state, step=MINUTE, new_id=lambda: "j")
+    assert [(type(e), e.incident) for e in events] == [(Opened, "j")]
 
 
 def test_an_absence_needs_no_further_time():

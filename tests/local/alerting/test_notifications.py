@@ -39,7 +39,13 @@ async def test_opening_and_closing_send_the_payload_of_the_real_service(world):
         display_name="Errors of lite0",
         severity="ERROR",
         user_labels={"rollout": "r1"},
-        documentation={"content": "Look at ${resource.label.endpoint_id}.", "mime_type": "text/markdown"},
+        documentation={
+            "content": "Look at ${resource.label.endpoint_id}.",
+            "mime_type": "text/markdown",
+            "links": [
+                {"display_name": "Runbook", "url": "https://runbooks.example.com/?of=${policy.user_label.rollout}"}
+            ],
+        },
         notification_channels=[channel.name],
     )
     world.minute({OK: 12})
@@ -84,6 +90,7 @@ async def test_opening_and_closing_send_the_payload_of_the_real_service(world):
             "content": "Look at (none).",
             "mime_type": "text/markdown",
             "subject": "[ALERT - Error] too many on proj-a Vertex AI Endpoint",
+            "links": [{"displayName": "Runbook", "url": "https://runbooks.example.com/?of=r1"}],
         },
     }
     assert opened["condition"]["name"] == created.conditions[0].name
@@ -91,6 +98,21 @@ async def test_opening_and_closing_send_the_payload_of_the_real_service(world):
     assert (closed["state"], closed["started_at"], closed["ended_at"]) == ("closed", T0 + 60, T0 + 180)
     assert closed["summary"].endswith("returned to normal with a value of 1.000.")
     assert closed["documentation"]["subject"].startswith("[RESOLVED - Error]")
+
+
+async def test_a_policy_without_severity_and_labels_says_so_as_the_real_service_does(world):
+    # OpsiMate/OpsiMate holds such a payload of the real service: no policy_user_labels, "No severity" twice.
+    channel = await world.channel()
+    await world.create(threshold(limit=10), notification_channels=[channel.name])
+    world.minute({OK: 12})
+    (body,) = bodies(world)
+    assert "policy_user_labels" not in body
+    assert body["severity"] == "No severity"
+    assert body["documentation"] == {
+        "content": "",
+        "mime_type": "",
+        "subject": "[ALERT - No severity] too many on proj-a Vertex AI Endpoint",
+    }
 
 
 async def test_absence_has_no_threshold(world):
@@ -136,8 +158,9 @@ async def test_a_snoozed_policy_opens_nothing_and_sends_nothing(world):
         m.CreateSnoozeRequest(parent="projects/proj-a", snooze=snooze(created.name, T0 + 120, T0 + 240))
     )
     assert world.minute({OK: 12})
-    # The snooze begins: what is open may close, silently, and nothing opens.
-    assert not world.minute({OK: 1})
+    # The snooze begins: what is open closes, silently, and nothing opens.
+    assert not world.minute({OK: 12})
+    assert world.book.incidents("proj-a")[0].why == "Incident closed because it was snoozed."
     assert not world.minute({OK: 12})
     assert [body["state"] for body in bodies(world)] == ["open"]
     # It ends by being cut short, and what still violates opens.

@@ -25,10 +25,13 @@ def world():
 @pytest.mark.parametrize(
     ("condition", "message"),
     [
-        ({"condition_prometheus_query_language": {"query": "up"}}, r"conditions\[0\].conditionPrometheusQueryLanguage"),
-        ({"condition_monitoring_query_language": {"query": "fetch"}}, "conditionMonitoringQueryLanguage"),
-        ({"condition_sql": {"query": "SELECT 1"}}, "conditionSql"),
-        ({"condition_matched_log": {"filter": "x"}}, "conditionMatchedLog"),
+        (
+            {"condition_prometheus_query_language": {"query": "up"}},
+            r"alert_policy.conditions\[0\].condition_prometheus_query_language",
+        ),
+        ({"condition_monitoring_query_language": {"query": "fetch"}}, "condition_monitoring_query_language"),
+        ({"condition_sql": {"query": "SELECT 1"}}, "condition_sql"),
+        ({"condition_matched_log": {"filter": "x"}}, "condition_matched_log"),
         ({"display_name": "nothing"}, "A condition must be specified"),
         (threshold(forecast_options={"forecast_horizon": {"seconds": 3600}}), "Forecasts are not implemented"),
         (threshold(comparison="COMPARISON_GE"), "Only COMPARISON_LT and COMPARISON_GT"),
@@ -36,21 +39,35 @@ def world():
         (threshold(duration={"seconds": 90}), "multiple of 60s"),
         (threshold(duration={"seconds": 60 * 60 * 24}), "at most 23.5h"),
         (absence(minutes=1), "at least 120s"),
-        (threshold(evaluation_missing_data=2), "duration must be at least 60s"),
+        (threshold(evaluation_missing_data=2), "MISSING_DATA_ACTIVE.*must have a non-zero duration"),
+        # NO_OP too, says hashicorp/terraform-provider-google#16892.
+        (threshold(evaluation_missing_data=3), "MISSING_DATA_NO_OP.*must have a non-zero duration"),
         (threshold(trigger={"count": 0}), "count must be at least 1"),
         (threshold(trigger={"percent": 101}), "at most 100"),
         (threshold(text="x" * 2049), "from 1 to 2048 characters"),
-        (threshold(text="metric.type="), r"conditionThreshold.filter had an invalid value .* a value is expected"),
+        (
+            threshold(text="metric.type="),
+            r"condition_threshold.filter had an invalid value .* a value is expected, at position 12",
+        ),
         (threshold(text='resource.type="global"'), 'must specify a restriction on "metric.type"'),
         (threshold(text=f'metric.type="{PREFIX}response_count"'), 'restriction on "resource.type"'),
         (threshold(text=where(extra='metric.labels.nope="1"')), "valid combination"),
         (threshold(text=where(extra='group.id="1"')), "group.id"),
         (threshold(aggregations=[aggregation(seconds=30)]), "greater than or equal to 1 minute"),
+        (threshold(aggregations=[aggregation(seconds=90_060)]), "at most 90000s"),
+        (
+            threshold(aggregations=[aggregation(reducer="REDUCE_NONE")]),
+            "An aggregation cannot have group-by fields without a reducer",
+        ),
+        (
+            threshold(text=where().replace("aiplatform.googleapis.com/Endpoint", "iam_role")),
+            "unknown resource type: iam_role",
+        ),
         (threshold(aggregations=[aggregation(aligner="ALIGN_PERCENT_CHANGE")]), "not implemented by Local Vertex"),
         (threshold(aggregations=[aggregation(aligner="ALIGN_PERCENTILE_99")]), "kind DELTA and value type INT64"),
         (threshold(text=where(PREFIX + "prediction_latencies")), "A threshold needs numbers, not DISTRIBUTION"),
         (threshold(aggregations=[aggregation()] * 3), "At most 2 aggregations"),
-        (threshold(denominator_aggregations=[aggregation()]), "needs a denominatorFilter"),
+        (threshold(denominator_aggregations=[aggregation()]), "needs a denominator_filter"),
         (
             threshold(denominator_filter=where(), denominator_aggregations=[aggregation(seconds=120)]),
             "same alignment period",
@@ -78,10 +95,14 @@ async def test_a_condition_that_is_wrong_or_cannot_be_evaluated_is_refused(world
         ({"user_labels": {"Team": "x"}}, "lowercase letters"),
         ({"severity": 9}, "severity is not known"),
         ({"documentation": {"content": "x", "mime_type": "text/html"}}, "text/markdown"),
-        ({"documentation": {"links": [{"url": "u"}] * 4}}, "At most 3 links"),
+        ({"documentation": {"links": [{"display_name": "x", "url": "u"}] * 4}}, "At most 3 links"),
+        ({"documentation": {"links": [{"url": "u"}]}}, r"links\[0\].display_name .* from 1 to 63"),
+        ({"documentation": {"links": [{"display_name": "x" * 64, "url": "u"}]}}, "from 1 to 63"),
+        ({"documentation": {"links": [{"display_name": "x"}]}}, "URL must be specified"),
+        ({"documentation": {"links": [{"display_name": "x", "url": "u" * 2084}]}}, "longer than 2083"),
         ({"documentation": {"content": "ä" * 6000}}, "longer than 10240 bytes"),
-        ({"alert_strategy": {"auto_close": {"seconds": 60}}}, "between 1800s and 7 days"),
-        ({"alert_strategy": {"notification_rate_limit": {"period": {"seconds": 60}}}}, "condition on logs"),
+        ({"alert_strategy": {"auto_close": {"seconds": 60}}}, "seconds: 60.*at least 30 minutes"),
+        ({"alert_strategy": {"notification_rate_limit": {"period": {"seconds": 60}}}}, "only log-based alert policies"),
         ({"alert_strategy": {"notification_channel_strategy": [{}]}}, "Reminders are not implemented"),
         ({"alert_strategy": {"notification_prompts": ["CLOSED"]}}, "must be OPENED, or OPENED and CLOSED"),
         ({"notification_channels": ["projects/proj-a/notificationChannels/1"]}, "could not be found"),
@@ -218,6 +239,17 @@ async def test_a_password_is_kept_and_never_answered(world):
 async def test_a_channel_that_cannot_be_served_is_refused(world, kind, labels, message):
     with pytest.raises(ApiError, match=message):
         await make(world, kind, labels)
+
+
+async def test_the_status_of_verification_is_not_the_clients_to_write(world):
+    with pytest.raises(ApiError, match="illegal to specify"):
+        await make(world, verification_status="VERIFIED")
+    created = await make(world)
+    created.verification_status = m.NotificationChannel.VerificationStatus.VERIFIED
+    with pytest.raises(ApiError, match="illegal to specify"):
+        await world.channels.update_notification_channel(
+            m.UpdateNotificationChannelRequest(notification_channel=created)
+        )
 
 
 async def test_a_channel_in_use_is_deleted_only_by_force(world):

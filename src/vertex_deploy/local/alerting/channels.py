@@ -156,6 +156,7 @@ class NotificationChannelService:
         if channel.name:
             why = "The name is assigned by the service; leave it out."
             raise errors.field("notificationChannel.name", channel.name, why)
+        _check_status(channel)
         channel.name = f"{parent}/notificationChannels/{new_id()}"
         channel.creation_record = m.MutationRecord(mutate_time=self._book.now())
         return self._save(channel)
@@ -168,6 +169,7 @@ class NotificationChannelService:
         channel = self._get(sent.name, "notificationChannel.name")
         if sent.type_ not in {"", channel.type_}:
             raise errors.field("notificationChannel.type", sent.type_, "The type of a channel cannot be changed.")
+        _check_status(sent)
         password = channel.labels.get(SECRET)
         paths = list(request.update_mask.paths) if request.update_mask else []
         masks.update(channel, sent, paths or ["*"], _UPDATABLE)
@@ -201,7 +203,6 @@ class NotificationChannelService:
         check(channel, self._hosts)
         if "enabled" not in channel:
             channel.enabled = True
-        m.NotificationChannel.pb(channel).ClearField("verification_status")
         channel.mutation_records = [
             *channel.mutation_records[1 - _MAX_RECORDS :],
             m.MutationRecord(mutate_time=self._book.now()),
@@ -233,6 +234,12 @@ def check(channel: m.NotificationChannel, hosts: Collection[str]) -> None:
     why = allowed_url(channel.labels["url"], hosts)
     if why:
         raise errors.field("notificationChannel.labels['url']", channel.labels["url"][:200], why)
+
+
+def _check_status(sent: m.NotificationChannel) -> None:
+    if sent.verification_status:
+        why = "It is illegal to specify this field when a channel is created or updated."
+        raise errors.field("notificationChannel.verificationStatus", sent.verification_status.name, why)
 
 
 def _descriptor(parent: str, name: str) -> m.NotificationChannelDescriptor:

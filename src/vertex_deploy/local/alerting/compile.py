@@ -1,8 +1,10 @@
 """From an AlertPolicy message to what is evaluated; everything it may not say is refused here. No I/O.
 
 Limits are those of the API's reference (AlertPolicy in monitoring.v3): one to six conditions, filters of 2,048
-characters that name metric and resource type, durations in whole minutes, auto-close of 30 minutes to 7 days. Where the
-sample period is shorter than a minute, ``minute`` is the sample period and these limits shrink with it.
+characters that name metric and resource type (a denominator's the metric alone), alignment periods of at most 25 hours,
+durations in whole minutes, auto-close of 30 minutes to 7 days. Where the sample period is shorter than a minute,
+``minute`` is the sample period and these limits shrink with it. Places and words of refusals are those of the real API
+where public reports of its clients quote them.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from vertex_deploy.local.alerting.conditions import (
     Trigger,
 )
 from vertex_deploy.local.monitoring import errors, filters, messages, query, selection
+from vertex_deploy.local.monitoring.catalogue import RESOURCE_BY_TYPE
 from vertex_deploy.local.monitoring.values import NUMERIC, Type
 
 if TYPE_CHECKING:
@@ -37,19 +40,22 @@ MAX_AGGREGATIONS = 2
 _LONGEST = 23 * 60 + 30
 _SHORTEST_ABSENCE = 2
 _AUTO_CLOSE = (30, 7 * 24 * 60)
-_OTHER_CONDITIONS = {
-    "condition_matched_log": "conditionMatchedLog",
-    "condition_monitoring_query_language": "conditionMonitoringQueryLanguage",
-    "condition_prometheus_query_language": "conditionPrometheusQueryLanguage",
-    "condition_sql": "conditionSql",
-}
+MAX_PERIOD = 90_000 * 10**9
+"""Longest alignment period of an alerting policy, nanoseconds (Aggregation's reference)."""
+_OTHER_CONDITIONS = frozenset(
+    {
+        "condition_matched_log", "condition_monitoring_query_language", "condition_prometheus_query_language",
+        "condition_sql",
+    }
+)  # fmt: skip
+_RESOURCES = "https://cloud.google.com/monitoring/api/resources"
 _MISSING = {
     0: Missing.NO_OP,
     1: Missing.INACTIVE,
     2: Missing.ACTIVE,
     3: Missing.NO_OP,
 }
-_LEFT_OUT = "Local Vertex does not evaluate it; it evaluates conditionThreshold and conditionAbsent."
+_LEFT_OUT = "Local Vertex does not evaluate it; it evaluates condition_threshold and condition_absent."
 
 
 def compile_policy(
@@ -68,17 +74,17 @@ def compile_policy(
     """
     if not 0 < len(policy.conditions) <= MAX_CONDITIONS:
         why = f"A policy must have from one to {MAX_CONDITIONS} conditions."
-        raise errors.field("alertPolicy.conditions", len(policy.conditions), why)
+        raise errors.field("alert_policy.conditions", len(policy.conditions), why)
     name = getattr(policy.combiner, "name", str(policy.combiner))
     if name not in Combiner.__members__:
-        raise errors.field("alertPolicy.combiner", name, "The combiner must be AND, OR or AND_WITH_MATCHING_RESOURCE.")
+        raise errors.field("alert_policy.combiner", name, "The combiner must be AND, OR or AND_WITH_MATCHING_RESOURCE.")
     project = policy.name.split("/")[1]
     context = _Context(lambda name: metric(project, name), minute)
     return Policy(
         name=policy.name,
         project=project,
         conditions=tuple(
-            context.condition(condition, f"alertPolicy.conditions[{index}]")
+            context.condition(condition, f"alert_policy.conditions[{index}]")
             for index, condition in enumerate(policy.conditions)
         ),
         combiner=Combiner[name],
@@ -94,8 +100,9 @@ def _auto_close(policy: m.AlertPolicy, minute: int) -> int:
         return _AUTO_CLOSE[1] * MINUTE
     found: int = raw.auto_close.ToNanoseconds()
     if not low <= found <= max(high, _AUTO_CLOSE[1] * MINUTE):
-        why = f"The duration must be between {low / 1e9:g}s and 7 days."
-        raise errors.field("alertPolicy.alertStrategy.autoClose", f"{found / 1e9:g}s", why)
+        least = "30 minutes" if minute == MINUTE else f"{low / 1e9:g}s"
+        why = f"the autoclose duration should be at least {least} and at most 7 days"
+        raise errors.field("alertStrategy.autoClose", f"seconds: {found // 10**9}", why)
     return found
 
 
@@ -110,41 +117,44 @@ class _Context:
         """One condition; ``path`` is its place, for messages."""
         kind = m.AlertPolicy.Condition.pb(message).WhichOneof("condition")
         if kind in _OTHER_CONDITIONS:
-            raise errors.field(f"{path}.{_OTHER_CONDITIONS[kind]}", "...", _LEFT_OUT)
+            raise errors.field(f"{path}.{kind}", "...", _LEFT_OUT)
         if kind == "condition_threshold":
-            return self._threshold(message, f"{path}.conditionThreshold")
+            return self._threshold(message, f"{path}.condition_threshold")
         if kind == "condition_absent":
-            return self._absence(message, f"{path}.conditionAbsent")
+            return self._absence(message, f"{path}.condition_absent")
         raise errors.field(path, "", "A condition must be specified.")
 
     def _threshold(self, message: m.AlertPolicy.Condition, path: str) -> Threshold:
         sent = message.condition_threshold
         raw = m.AlertPolicy.Condition.MetricThreshold.pb(sent)
         if raw.HasField("forecast_options"):
-            raise errors.field(f"{path}.forecastOptions", "...", "Forecasts are not implemented by Local Vertex.")
+            raise errors.field(f"{path}.forecast_options", "...", "Forecasts are not implemented by Local Vertex.")
         if raw.comparison not in {1, 3}:
             why = "Only COMPARISON_LT and COMPARISON_GT are supported."
             raise errors.field(f"{path}.comparison", getattr(sent.comparison, "name", sent.comparison), why)
         if not math.isfinite(sent.threshold_value):
-            raise errors.field(f"{path}.thresholdValue", sent.threshold_value, "The value must be a finite number.")
+            raise errors.field(f"{path}.threshold_value", sent.threshold_value, "The value must be a finite number.")
         duration = self._duration(raw, path, 0)
         missing = _MISSING.get(raw.evaluation_missing_data)
         if missing is None or (raw.evaluation_missing_data and duration < self._minute):
-            why = f"To use this control, the duration must be at least {self._minute / 1e9:g}s."
-            raise errors.field(f"{path}.evaluationMissingData", raw.evaluation_missing_data, why)
+            value = getattr(sent.evaluation_missing_data, "name", sent.evaluation_missing_data)
+            why = "Conditions setting evaluation_missing_data must have a non-zero duration."
+            raise errors.field(f"{path}.evaluation_missing_data", value, why)
         series, value = self._selection(sent.filter, sent.aggregations, path, "filter", "aggregations")
         denominator = None
         if sent.denominator_filter:
-            names = ("denominatorFilter", "denominatorAggregations")
-            denominator, below = self._selection(sent.denominator_filter, sent.denominator_aggregations, path, *names)
+            names = ("denominator_filter", "denominator_aggregations")
+            denominator, below = self._selection(
+                sent.denominator_filter, sent.denominator_aggregations, path, *names, any_resource=True
+            )
             if _periods(series) != _periods(denominator):
                 why = "The aggregations of numerator and denominator must use the same alignment period."
-                raise errors.field(f"{path}.denominatorAggregations", "...", why)
+                raise errors.field(f"{path}.denominator_aggregations", "...", why)
             if below not in NUMERIC:
-                raise errors.field(f"{path}.denominatorAggregations", "...", _not_numeric(below))
+                raise errors.field(f"{path}.denominator_aggregations", "...", _not_numeric(below))
         elif sent.denominator_aggregations:
-            why = "The field needs a denominatorFilter."
-            raise errors.field(f"{path}.denominatorAggregations", "...", why)
+            why = "The field needs a denominator_filter."
+            raise errors.field(f"{path}.denominator_aggregations", "...", why)
         if value not in NUMERIC:
             raise errors.field(f"{path}.aggregations", "...", _not_numeric(value))
         return Threshold(
@@ -162,6 +172,7 @@ class _Context:
     def _absence(self, message: m.AlertPolicy.Condition, path: str) -> Absence:
         sent = message.condition_absent
         raw = m.AlertPolicy.Condition.MetricAbsence.pb(sent)
+        raw.duration.nanos = 0  # ignored, says the reference
         series, _ = self._selection(sent.filter, sent.aggregations, path, "filter", "aggregations")
         return Absence(
             name=message.name,
@@ -181,15 +192,27 @@ class _Context:
         return found
 
     def _selection(
-        self, text: str, aggregations: Sequence[m.Aggregation], path: str, filter_name: str, aggregations_name: str
+        self,
+        text: str,
+        aggregations: Sequence[m.Aggregation],
+        path: str,
+        filter_name: str,
+        aggregations_name: str,
+        *,
+        any_resource: bool = False,
     ) -> tuple[Selection, Type]:
         where = f"{path}.{filter_name}"
         if not text or len(text) > MAX_FILTER:
             raise errors.field(where, text[:100], f"The filter must have from 1 to {MAX_FILTER} characters.")
         tree = selection.parsed(text, path=where)
+        types = [t for t in filters.comparisons(tree) if t.selector == "resource.type"]
+        for term in types:
+            if (term.op, term.function) == ("=", "") and term.values[0] not in RESOURCE_BY_TYPE:
+                raise errors.field(where, text, f"The filter contains unknown resource type: {term.values[0]}")
         metric = selection.metric_of(text, tree, self._lookup, path=where)
-        if not any(t.selector == "resource.type" for t in filters.comparisons(tree)):
-            raise errors.field(where, text, 'must specify a restriction on "resource.type" in the filter.')
+        if not types and not any_resource:
+            why = 'must specify a restriction on "resource.type" in the filter; '
+            raise errors.field(where, text, f'{why}see "{_RESOURCES}" for a list of available resource types.')
         if len(aggregations) > MAX_AGGREGATIONS:
             why = f"At most {MAX_AGGREGATIONS} aggregations are supported."
             raise errors.field(f"{path}.{aggregations_name}", len(aggregations), why)
@@ -197,7 +220,11 @@ class _Context:
             messages.aggregation(sent, f"{path}.{aggregations_name}[{index}]")
             for index, sent in enumerate(aggregations)
         )
-        _, value = query.check(steps, metric.kind, metric.value, min_period=self._minute)
+        for step in steps:
+            if step.group_by and step.reducer == "REDUCE_NONE":
+                why = "An aggregation cannot have group-by fields without a reducer."
+                raise errors.field(f"{step.path}.groupByFields", ", ".join(step.group_by), why)
+        _, value = query.check(steps, metric.kind, metric.value, min_period=self._minute, max_period=MAX_PERIOD)
         # What changes nothing must not widen the window.
         return Selection(metric, tree, tuple(step for step in steps if not step.empty)), value
 

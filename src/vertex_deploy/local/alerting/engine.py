@@ -18,8 +18,9 @@ from google.cloud import monitoring_v3 as m
 from vertex_deploy.local.alerting import machine
 from vertex_deploy.local.alerting.book import incident_id
 from vertex_deploy.local.alerting.compile import compile_policy
+from vertex_deploy.local.alerting.conditions import Threshold
 from vertex_deploy.local.alerting.incidents import Incident
-from vertex_deploy.local.alerting.measure import At, measure
+from vertex_deploy.local.alerting.measure import At, Meter
 from vertex_deploy.local.alerting.payload import notification
 from vertex_deploy.local.alerting.snoozes import silencer
 from vertex_deploy.local.monitoring.catalogue import RESOURCE_BY_TYPE
@@ -27,7 +28,7 @@ from vertex_deploy.local.monitoring.values import SeriesKey
 from vertex_deploy.local.seams import ApiError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from vertex_deploy.local.alerting.book import Book
     from vertex_deploy.local.alerting.conditions import Policy
@@ -67,13 +68,14 @@ class AlertEngine:
         minute: int = 60 * NS,
     ) -> None:
         self._book = book
-        self._source = source
+        self._meter = Meter(source)
         self._notifier = notifier
         self._metric = metric
         self._period = round(period * NS)
         self._minute = minute
         self._policies: dict[str, m.AlertPolicy] = {}
         self._compiled: dict[str, Policy] = {}
+        self._invalid: set[str] = set()
         self._states: dict[str, machine.State] = {}
         for policy in book.policies.under():
             self._adopt(policy)
@@ -97,6 +99,7 @@ class AlertEngine:
         self._cancel(policy, MODIFIED)
         self._policies.pop(policy.name, None)
         self._compiled.pop(policy.name, None)
+        self._invalid.discard(policy.name)
         self._states.pop(policy.name, None)
 
     def _adopt(self, policy: m.AlertPolicy, kept: frozenset[str] = frozenset()) -> None:
@@ -104,12 +107,17 @@ class AlertEngine:
         name = policy.name
         self._policies[name] = policy
         before = self._compiled.pop(name, None)
+        known = name in self._invalid
+        self._invalid.discard(name)
         since = m.AlertPolicy.pb(policy).mutation_record.mutate_time.ToNanoseconds()
         try:
             found = compile_policy(policy, self._metric, minute=self._minute, since=since)
         except ApiError as error:
-            # A custom metric that was deleted, or another sample period than when the policy was written.
-            _log.warning("%s is not evaluated: %s", name, error.message)
+            # A custom metric that was deleted, or another sample period than when the policy was written. It is tried
+            # again at every evaluation: the metric may come back.
+            self._invalid.add(name)
+            if not known:
+                _log.warning("%s is not evaluated: %s", name, error.message)
             return
         self._compiled[name] = found
         index = {condition.name: at for at, condition in enumerate(found.conditions)}
@@ -137,7 +145,7 @@ class AlertEngine:
     def tick(self) -> int:
         """Evaluate every policy at the end of the last whole period; how many incidents opened or closed."""
         now = self._last_end()
-        return sum(self._evaluated(name, now) for name in list(self._compiled))
+        return sum(self._evaluated(name, now) for name in list(self._policies))
 
     def _last_end(self) -> int:
         now = int(self._book.clock.now() * NS)
@@ -145,22 +153,30 @@ class AlertEngine:
 
     def _evaluated(self, name: str, now: int) -> int:
         """Evaluate one policy, if it is still there and enabled; a failure is logged."""
-        policy = self._compiled.get(name)
-        if policy is None or not self._policies[name].enabled:
+        message = self._policies.get(name)
+        if message is None or not message.enabled:
             return 0
         try:
-            return self._evaluate(policy, now)
+            policy = self._current(message)
+            return self._evaluate(policy, now) if policy else 0
         except ApiError as error:
             _log.warning("%s could not be evaluated: %s", name, error.message)
         except Exception:  # noqa: BLE001 - the others must be evaluated, and nothing else may stop with it
             _log.exception("%s could not be evaluated", name)
         return 0
 
+    def _current(self, message: m.AlertPolicy) -> Policy | None:
+        """What is evaluated, compiled anew where a metric of it is not what it was; None while it is not valid."""
+        policy = self._compiled.get(message.name)
+        if policy is None or any(self._metric(policy.project, x.type) != x for x in _metrics(policy)):
+            self._adopt(message, frozenset(condition.name for condition in message.conditions))
+        return self._compiled.get(message.name)
+
     def _evaluate(self, policy: Policy, now: int) -> int:
         state = self._states[policy.name]
         if now <= state.at:
             return 0
-        readings = measure(policy, self._source, At(now, self._minute))
+        readings = self._meter.measure(policy, At(now, self._minute))
         parent = policy.name.partition("/alertPolicies/")[0]
         snoozed = silencer(self._book.snoozes.under(f"{parent}/snoozes/"), policy.name, now)
         after, events = machine.evaluate(
@@ -234,7 +250,7 @@ class AlertEngine:
             now = int(self._book.clock.now() * NS)
             await asyncio.sleep((self._period - now % self._period) / NS + _AFTER)
             end = self._last_end()
-            for name in list(self._compiled):
+            for name in list(self._policies):
                 self._evaluated(name, end)
                 await asyncio.sleep(0)  # predictions go first
 
@@ -245,6 +261,13 @@ def _unchanged(before: m.AlertPolicy, after: m.AlertPolicy) -> frozenset[str]:
         return frozenset()
     old = {c.name: type(c).serialize(c) for c in before.conditions}
     return frozenset(c.name for c in after.conditions if old.get(c.name) == type(c).serialize(c))
+
+
+def _metrics(policy: Policy) -> Iterator[Metric]:
+    for condition in policy.conditions:
+        yield condition.series.metric
+        if isinstance(condition, Threshold) and condition.denominator:
+            yield condition.denominator.metric
 
 
 def _key(incident: Incident) -> SeriesKey:

@@ -6,8 +6,8 @@ violated without a break for the condition's duration; each evaluation stands fo
 trigger wants, and the combiner says whether that opens incidents: one for each series that meets a condition.
 
 Decisions where the documentation is silent: time without data neither resets nor adds to a duration; with AND,
-every series that meets any of the conditions gets an incident while all conditions fire; a snooze keeps incidents from
-opening and leaves those that are open; the percentage of a trigger is of the series with data.
+every series that meets any of the conditions gets an incident while all conditions fire; the percentage of a trigger is
+of the series with data. A snooze keeps incidents from opening and closes those that are open, says Snooze's reference.
 
 Left out: acknowledging (the API cannot) and the limit of 1,000 open incidents a policy.
 """
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from vertex_deploy.local.monitoring.values import SeriesKey
 
 NO_DATA = "Incident closed because the time series had no data for the auto-close duration."
+
+
+SNOOZED = "Incident closed because it was snoozed."
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +113,7 @@ def evaluate(
         state: from the evaluation before.
         step: nanoseconds that a first violation stands for: the time between two evaluations.
         new_id: gives ids of incidents.
-        snoozed: whether no incident may open for a series.
+        snoozed: whether no incident may be open for a series.
 
     Returns:
         The state for the next evaluation, and what happened: first what closed, then what opened.
@@ -131,11 +134,13 @@ def evaluate(
     opened: list[Event] = []
     for where, verdict in verdicts.items():
         track, condition = verdict.track, policy.conditions[where[0]]
-        if track.incident and where not in holding:
+        held, quiet = where in holding, snoozed(where[1])
+        if track.incident and (quiet or not held):
             gone = now - verdict.reading.seen >= policy.auto_close
-            closed.append(Closed(track.incident, condition, verdict.reading, NO_DATA if gone else ""))
+            why = SNOOZED if held else NO_DATA if gone else ""
+            closed.append(Closed(track.incident, condition, verdict.reading, why))
             track = replace(track, incident="")
-        elif not track.incident and where in holding and not snoozed(where[1]):
+        elif held and not track.incident and not quiet:
             track = replace(track, incident=new_id())
             opened.append(Opened(track.incident, condition, verdict.reading))
         if track.violating or track.incident:
@@ -147,7 +152,8 @@ def _verdict(  # noqa: PLR0917 - one row of facts
     policy: Policy, condition: Condition, reading: Reading, track: Track, now: int, passed: int
 ) -> _Verdict:
     seen = max(reading.seen, track.seen)
-    reading = replace(reading, seen=seen)
+    if seen != reading.seen:
+        reading = replace(reading, seen=seen)
     violated = reading.violated
     if now - seen >= policy.auto_close:
         return _Verdict(reading, Track(0, seen, track.incident), meets=False, counts=False)

@@ -18,7 +18,7 @@ from vertex_deploy.local.monitoring import filters, query
 from vertex_deploy.local.monitoring.values import Dist, Kind, Series
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from vertex_deploy.local.alerting.conditions import Condition, Policy, Selection, Threshold
     from vertex_deploy.local.monitoring.values import Point, SeriesKey
@@ -50,82 +50,141 @@ class At:
     minute: int = MINUTE
 
 
-def measure(policy: Policy, source: Source, at: At) -> list[list[Reading]]:
-    """The readings of every condition of a policy, in the order of its conditions.
+_Ident = tuple[str, str, "filters.Node", tuple[tuple[int, str, str, tuple[str, ...]], ...]]
+MAX_REMEMBERED = 2000
+"""Selections whose series are remembered; beyond, all are forgotten and found anew."""
+
+
+class Meter:
+    """Measures policies; what several of them need of one time is read and computed once.
+
+    Which series a filter selects is remembered over time, since the labels of a series never change.
 
     Args:
-        policy: compiled and legal.
         source: the time series.
-        at: the time of the evaluation.
-
-    Raises:
-        ApiError: distributions with different buckets would have to be combined.
     """
-    return [_measured(policy, condition, source, at) for condition in policy.conditions]
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._matched: dict[_Ident, tuple[list[SeriesKey], list[tuple[SeriesKey, SeriesKey]]]] = {}
+        self._at = At(0)
+        self._aligned: dict[tuple[SeriesKey, str, int, int], Series | None] = {}
+        self._values: dict[_Ident, dict[_Labels, float]] = {}
+
+    def measure(self, policy: Policy, at: At) -> list[list[Reading]]:
+        """The readings of every condition of a policy, in the order of its conditions.
+
+        Args:
+            policy: compiled and legal.
+            at: the time of the evaluation.
+
+        Raises:
+            ApiError: distributions with different buckets would have to be combined.
+        """
+        if at != self._at:
+            self._at = at
+            self._aligned.clear()
+            self._values.clear()
+        return [self._measured(policy, condition) for condition in policy.conditions]
+
+    def _measured(self, policy: Policy, condition: Condition) -> list[Reading]:
+        now = self._at.now
+        seen = self._seen(policy, condition.series)
+        if isinstance(condition, Absence):
+            known = {key: end for key, end in seen.items() if end >= policy.since}
+            return [Reading(key, now - end >= condition.duration, None, end) for key, end in known.items()]
+        values = self._compared(policy.project, condition)
+        return [
+            Reading(key, None if value is None else _violates(condition, value), value, end)
+            for key, end in seen.items()
+            for value in (values.get(_labels(key)),)
+        ]
+
+    def _matching(self, project: str, selection: Selection) -> list[tuple[SeriesKey, SeriesKey]]:
+        """The series that a filter selects, each with the one that it goes into."""
+        ident = _ident(project, selection)
+        keys = self._source.keys(project, selection.metric.type)
+        known = self._matched.get(ident)
+        if known is not None and known[0] == keys:
+            return known[1]
+        found = [
+            (key, query.result_key(key, selection.steps))
+            for key in keys
+            if filters.matches(selection.tree, query.subject(key))
+        ]
+        if len(self._matched) >= MAX_REMEMBERED:
+            self._matched.clear()
+        self._matched[ident] = (keys, found)
+        return found
+
+    def _seen(self, policy: Policy, selection: Selection) -> dict[SeriesKey, int]:
+        """When each series, as it is after aggregation, last had data; without those gone for auto-close and longer."""
+        out: dict[SeriesKey, int] = {}
+        since = self._at.now - policy.auto_close
+        for key, result in self._matching(policy.project, selection):
+            last = self._source.last(key)
+            if last is not None and last.end > since:
+                out[result] = max(out.get(result, 0), last.end)
+        return out
+
+    def _compared(self, project: str, condition: Threshold) -> dict[_Labels, float]:
+        values = self._newest(project, condition.series)
+        if condition.denominator is None:
+            return values
+        below = self._newest(project, condition.denominator)
+        return {labels: value / below[labels] for labels, value in values.items() if below.get(labels)}
+
+    def _newest(self, project: str, selection: Selection) -> dict[_Labels, float]:
+        """The value of each series in the window that ends now."""
+        ident = _ident(project, selection)
+        if ident not in self._values:
+            found = (
+                (series.key, _value(series.points, selection.steps, self._at)) for series in self._run(ident, selection)
+            )
+            self._values[ident] = {_labels(key): value for key, value in found if value is not None}
+        return self._values[ident]
+
+    def _run(self, ident: _Ident, selection: Selection) -> list[Series]:
+        steps, now = selection.steps, self._at.now
+        window = max((step.period for step in steps), default=0) or self._at.minute
+        keys = [key for key, _ in self._matching(ident[0], selection)]
+        if not steps:
+            return [self._raw(key, selection, now - window) for key in keys]
+        with query.same_buckets():
+            found = (self._first(key, selection, window) for key in keys)
+            first = query.reduced([series for series in found if series], steps[0])
+        return query.run(first, steps[1:], start=now - window, end=now)
+
+    def _first(self, key: SeriesKey, selection: Selection, window: int) -> Series | None:
+        """A series after the first aligner."""
+        step, start = selection.steps[0], self._at.now - window
+        ident = (key, step.aligner, step.period, window)
+        if ident not in self._aligned:
+            # The first difference of a cumulative series needs the point before the window.
+            before = 10 * self._at.minute if selection.metric.kind is Kind.CUMULATIVE else 0
+            raw = self._raw(key, selection, start - before)
+            self._aligned[ident] = query.aligned(raw, step, start=start, end=self._at.now) if raw.points else None
+        return self._aligned[ident]
+
+    def _raw(self, key: SeriesKey, selection: Selection, after: int) -> Series:
+        metric = selection.metric
+        return Series(key, metric.kind, metric.value, metric.unit, self._source.points(key, after, self._at.now))
 
 
-def _measured(policy: Policy, condition: Condition, source: Source, at: At) -> list[Reading]:
-    seen = _seen(policy, condition.series, source, at)
-    if isinstance(condition, Absence):
-        known = {key: end for key, end in seen.items() if end >= policy.since}
-        return [Reading(key, at.now - end >= condition.duration, None, end) for key, end in known.items()]
-    values = _values(policy, condition, source, at)
-    return [
-        Reading(key, None if value is None else _violates(condition, value), value, end)
-        for key, end in seen.items()
-        for value in (values.get(_labels(key)),)
-    ]
+def _ident(project: str, selection: Selection) -> _Ident:
+    steps = tuple((step.period, step.aligner, step.reducer, step.group_by) for step in selection.steps)
+    return project, selection.metric.type, selection.tree, steps
 
 
 def _violates(condition: Threshold, value: float) -> bool:
     return value > condition.limit if condition.above else value < condition.limit
 
 
-def _matching(policy: Policy, selection: Selection, source: Source) -> Iterable[SeriesKey]:
-    for key in source.keys(policy.project, selection.metric.type):
-        if filters.matches(selection.tree, query.subject(key)):
-            yield key
-
-
-def _seen(policy: Policy, selection: Selection, source: Source, at: At) -> dict[SeriesKey, int]:
-    """When each series, as it is after aggregation, last had data; those gone for longer than auto-close are left."""
-    out: dict[SeriesKey, int] = {}
-    for key in _matching(policy, selection, source):
-        last = source.last(key)
-        if last is not None and at.now - last.end < policy.auto_close:
-            result = query.result_key(key, selection.steps)
-            out[result] = max(out.get(result, 0), last.end)
-    return out
-
-
 def _labels(key: SeriesKey) -> _Labels:
     return key.metric_labels, key.resource, key.resource_labels
 
 
-def _values(policy: Policy, condition: Threshold, source: Source, at: At) -> dict[_Labels, float]:
-    values = _aligned(policy, condition.series, source, at)
-    if condition.denominator is None:
-        return values
-    below = _aligned(policy, condition.denominator, source, at)
-    return {labels: value / below[labels] for labels, value in values.items() if below.get(labels)}
-
-
-def _aligned(policy: Policy, selection: Selection, source: Source, at: At) -> dict[_Labels, float]:
-    """The value of each series in the window that ends now."""
-    metric, steps = selection.metric, selection.steps
-    window = max((step.period for step in steps), default=0) or at.minute
-    # The first difference of a cumulative series needs the point before the window.
-    before = window + 10 * at.minute if metric.kind is Kind.CUMULATIVE else 0
-    raw = [
-        Series(key, metric.kind, metric.value, metric.unit, source.points(key, at.now - window - before, at.now))
-        for key in _matching(policy, selection, source)
-    ]
-    found = query.run(raw, steps, start=at.now - window, end=at.now)
-    newest = ((series.key, _newest(series.points, steps, at)) for series in found)
-    return {_labels(key): value for key, value in newest if value is not None}
-
-
-def _newest(points: Sequence[Point], steps: Sequence[object], at: At) -> float | None:
+def _value(points: Sequence[Point], steps: Sequence[object], at: At) -> float | None:
     last = points[-1] if points else None
     if last is None or (steps and last.end != at.now) or isinstance(last.value, Dist | str):
         return None

@@ -2,7 +2,7 @@
 
 Source: Google's page on notification options ("Schema" and "Webhooks") and payloads published by receivers. Numbers are
 text as there: ``observed_value`` with three decimals, ``threshold_value`` in its shortest form; ``started_at`` and
-``ended_at`` are whole seconds.
+``ended_at`` are whole seconds; ``policy_user_labels`` is left out where the policy has none.
 
 ``${...}`` variables in documentation are replaced; one that has no value becomes ``(none)``. Left out: variables of
 logs and of conditions that Local Vertex does not evaluate.
@@ -48,7 +48,7 @@ def notification(
         "started_at": incident.opened // _NS,
         "ended_at": ended,
         "state": "open" if incident.open else "closed",
-        "severity": _SEVERITIES.get(incident.severity, "No severity"),
+        "severity": _severity(incident),
         "summary": summary(incident, condition),
         "observed_value": observed(incident),
         "resource": {"type": incident.resource, "labels": incident.resource_labels},
@@ -63,14 +63,19 @@ def notification(
         },
         "metadata": {"system_labels": {}, "user_labels": {}},
         "policy_name": incident.policy_name,
-        "policy_user_labels": incident.policy_labels,
         "condition_name": incident.condition_name,
         "condition": json_format.MessageToDict(type(condition).pb(condition)),
         "documentation": _documentation(incident, policy),
     }
+    if incident.policy_labels:
+        body["policy_user_labels"] = incident.policy_labels
     if "condition_threshold" in condition:
         body["threshold_value"] = f"{condition.condition_threshold.threshold_value:g}"
     return {"incident": body, "version": VERSION}
+
+
+def _severity(incident: Incident) -> str:
+    return _SEVERITIES.get(incident.severity, "No severity")
 
 
 def observed(incident: Incident) -> str:
@@ -111,17 +116,18 @@ def summary(incident: Incident, condition: m.AlertPolicy.Condition) -> str:
 def _documentation(incident: Incident, policy: m.AlertPolicy) -> dict[str, Any]:
     documentation = policy.documentation
     mark = "ALERT" if incident.open else "RESOLVED"
-    severity = f" - {_SEVERITIES[incident.severity]}" if incident.severity in _SEVERITIES else ""
     subject = documentation.subject and expand(documentation.subject, incident)
     subject = subject or f"{incident.condition_name} on {incident.project} {incident.resource_name}"
-    text = f"[{mark}{severity}] {subject}".encode()[:_SUBJECT_BYTES].decode(errors="ignore")
+    text = f"[{mark} - {_severity(incident)}] {subject}".encode()[:_SUBJECT_BYTES].decode(errors="ignore")
     out: dict[str, Any] = {
         "content": expand(documentation.content, incident),
         "mime_type": documentation.mime_type or ("text/markdown" if documentation.content else ""),
         "subject": text,
     }
     if documentation.links:
-        out["links"] = [{"displayName": link.display_name, "url": link.url} for link in documentation.links]
+        out["links"] = [
+            {"displayName": link.display_name, "url": expand(link.url, incident)} for link in documentation.links
+        ]
     return out
 
 

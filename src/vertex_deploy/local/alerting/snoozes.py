@@ -1,4 +1,4 @@
-"""SnoozeService: intervals in which policies open no incidents and send no notifications.
+"""SnoozeService: intervals in which policies have no open incidents and send no notifications.
 
 What may change of a snooze follows from the time (UpdateSnoozeRequest): nothing once it has ended, the end and the name
 while it is active, the start too before it begins. Snoozes cannot be deleted, in the API neither: end them.

@@ -70,6 +70,8 @@ def _copy(target: Any, source: Any, path: list[str], whole: str) -> None:
     if rest and not field.is_repeated and field.message_type is not None:
         _copy(getattr(target, head), getattr(source, head), rest, whole)
         return
+    if rest and not (field.message_type is not None and field.message_type.GetOptions().map_entry):
+        raise invalid(f"Field '{whole}' in update_mask cannot be updated: '{head}' has no fields; name it as a whole.")
     if rest:
         # labels.key: one entry of a map.
         entries, given = getattr(target, head), getattr(source, head)

@@ -6,15 +6,16 @@ Left out: paging and messages (``service``), and finding series (``store`` and `
 from __future__ import annotations
 
 from collections import defaultdict
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from vertex_deploy.local.monitoring import alignment, errors, reduction
 from vertex_deploy.local.monitoring.filters import FilterError, Subject, canonical
-from vertex_deploy.local.monitoring.values import BucketMismatchError, Kind, Series, SeriesKey, Type
+from vertex_deploy.local.monitoring.values import NS, BucketMismatchError, Kind, Series, SeriesKey, Type
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,13 @@ class Aggregation:
         return self.aligner == "ALIGN_NONE" and self.reducer == "REDUCE_NONE"
 
 
-def check(steps: Sequence[Aggregation], kind: Kind, value_type: Type, *, min_period: int) -> tuple[Kind, Type]:
+LONGEST = 104 * 7 * 86_400 * NS
+"""Longest alignment period, nanoseconds: two years."""
+
+
+def check(
+    steps: Sequence[Aggregation], kind: Kind, value_type: Type, *, min_period: int, max_period: int = LONGEST
+) -> tuple[Kind, Type]:
     """The kind and value type of the result.
 
     Args:
@@ -49,6 +56,7 @@ def check(steps: Sequence[Aggregation], kind: Kind, value_type: Type, *, min_per
         kind: metric kind of the metric.
         value_type: its value type.
         min_period: smallest alignment period, nanoseconds (one minute in the cloud).
+        max_period: longest one, nanoseconds.
 
     Raises:
         ApiError: INVALID_ARGUMENT, as the API says it, for the first step that is not legal.
@@ -61,6 +69,9 @@ def check(steps: Sequence[Aggregation], kind: Kind, value_type: Type, *, min_per
             least = "1 minute" if min_period == 60 * 10**9 else f"{min_period / 10**9:g}s"
             why = f"The alignment period must be greater than or equal to {least}."
             raise errors.field(f"{step.path}.alignmentPeriod", f"{step.period / 10**9:g}s", why)
+        if step.aligner != "ALIGN_NONE" and step.period > max_period:
+            why = f"The alignment period must be at most {max_period // NS}s."
+            raise errors.field(f"{step.path}.alignmentPeriod", f"{step.period // NS}s", why)
         kind, value_type = alignment.check(step.aligner, kind, value_type, step.path)
         kind, value_type = reduction.check(step.reducer, kind, value_type, step.path)
         for name in step.group_by:
@@ -84,23 +95,44 @@ def run(series: Sequence[Series], steps: Sequence[Aggregation], *, start: int, e
         ApiError: INVALID_ARGUMENT, distributions with different buckets would have to be combined.
     """
     out = [s for s in series if s.points]
-    try:
+    with same_buckets():
         for step in steps:
             if not step.empty:
-                out = _reduced(_aligned(out, step, start, end), step)
-    except BucketMismatchError as error:
-        raise errors.invalid(f"{error}; Local Vertex does not resample them.") from error
+                found = (aligned(s, step, start=start, end=end) for s in out)
+                out = reduced([s for s in found if s], step)
     return sorted(out, key=lambda s: (s.key.resource, s.key.resource_labels, s.key.metric_labels))
 
 
-def _aligned(series: Sequence[Series], step: Aggregation, start: int, end: int) -> list[Series]:
-    out = []
-    for s in series:
-        points = alignment.align(s.points, step.aligner, s.kind, start=start, end=end, period=step.period)
-        kind, value_type = alignment.check(step.aligner, s.kind, s.type, step.path)
-        if points:
-            out.append(replace(s, kind=kind, type=value_type, unit=_unit(step.aligner, s.unit), points=tuple(points)))
-    return out
+@contextmanager
+def same_buckets() -> Iterator[None]:
+    """Refuse, as the API would, to combine distributions with different buckets.
+
+    Raises:
+        ApiError: INVALID_ARGUMENT.
+    """
+    try:
+        yield
+    except BucketMismatchError as error:
+        raise errors.invalid(f"{error}; Local Vertex does not resample them.") from error
+
+
+def aligned(series: Series, step: Aggregation, *, start: int, end: int) -> Series | None:
+    """One series, aligned; None if no window has data.
+
+    Args:
+        series: legal for the step's aligner.
+        step: whose aligner is applied.
+        start: nanoseconds, exclusive.
+        end: nanoseconds, inclusive.
+
+    Raises:
+        BucketMismatchError: distributions of one window have different buckets.
+    """
+    points = alignment.align(series.points, step.aligner, series.kind, start=start, end=end, period=step.period)
+    if not points:
+        return None
+    kind, value_type = alignment.check(step.aligner, series.kind, series.type, step.path)
+    return replace(series, kind=kind, type=value_type, unit=_unit(step.aligner, series.unit), points=tuple(points))
 
 
 def _unit(operation: str, unit: str) -> str:
@@ -114,7 +146,12 @@ def subject(key: SeriesKey) -> Subject:
     return Subject(key.project, key.metric, dict(key.metric_labels), key.resource, dict(key.resource_labels))
 
 
-def _reduced(series: Sequence[Series], step: Aggregation) -> list[Series]:
+def reduced(series: Sequence[Series], step: Aggregation) -> list[Series]:
+    """Aligned series, reduced within their groups by the step's reducer.
+
+    Raises:
+        BucketMismatchError: distributions have different buckets.
+    """
     if step.reducer == "REDUCE_NONE":
         return list(series)
     fields = [canonical(name) for name in step.group_by]

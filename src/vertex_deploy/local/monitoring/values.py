@@ -207,7 +207,9 @@ def merge(dists: Sequence[Dist]) -> Dist:
         ValueError: there are none.
     """
     first = dists[0]
-    if any(d.buckets != first.buckets for d in dists):
+    if len(dists) == 1:
+        return first
+    if any(d.buckets is not first.buckets and d.buckets != first.buckets for d in dists):
         raise BucketMismatchError("distributions with different buckets cannot be combined")
     count = sum(d.count for d in dists)
     mean = sum(d.mean * d.count for d in dists) / count if count else 0.0
