@@ -1,4 +1,4 @@
-"""What all tests share: which of them stay in one process when several run them, and the figures that they tell."""
+"""What all tests share: the order of their files, and the figures that they tell."""
 
 from __future__ import annotations
 
@@ -32,22 +32,6 @@ def figures(report: object) -> Iterator[str]:
         yield from (str(value) for name, value in report.user_properties if name == FIGURE)
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """For `pytest -n 4 --dist loadgroup`: what shares a fixture (a Local Vertex, a compiled model) shares a worker.
-
-    What is run against Local Vertex comes first: it waits for clocks, and what only computes fills the time.
-    """
+    """What is run against Local Vertex comes first: it waits for clocks, and what only computes fills the time."""
     items.sort(key=lambda item: not item.nodeid.startswith("tests/e2e/"))
-    for item in items:
-        if (group := group_of(item)) is not None:
-            item.add_marker(pytest.mark.xdist_group(group))
-
-
-def group_of(item: pytest.Item) -> str | None:
-    """The folder or module that a test shares a fixture with, or None."""
-    assert isinstance(item, pytest.Function)
-    # pytest has no public way to a test's fixtures other than their names.
-    found = [definition for named in item._fixtureinfo.name2fixturedefs.values() for definition in named]
-    ours = {definition.scope: definition.baseid for definition in found if definition.baseid.startswith("tests")}
-    return ours.get("session") or (item.path.stem if {"module", "package"} & ours.keys() else None)
