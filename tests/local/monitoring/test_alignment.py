@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 from typing import Any
 
 import pytest
+from google.cloud import monitoring_v3 as m
 from hypothesis import given
 from hypothesis import strategies as st
 
 from vertex_deploy.local.monitoring.alignment import RULES, align, check, windows
+from vertex_deploy.local.monitoring.reduction import check as check_reducer
 from vertex_deploy.local.monitoring.values import NS, Buckets, Dist, Kind, Point, Type
 from vertex_deploy.local.seams import ApiError
 
@@ -167,6 +171,70 @@ def test_an_aligner_is_refused_in_the_words_of_the_api(aligner: str, kind: Kind,
         f'Field aggregation.perSeriesAligner had an invalid value of "{aligner}": '
         f"The aligner cannot be applied to metrics with kind {kind} and value type {value_type}."
     )
+
+
+def _documented(enum: Any, name: str) -> str:
+    """What Google's own client says of a value of an enum."""
+    text = " ".join(enum.__doc__.split()).replace("`", "")
+    text = re.sub(r"\[(\w+)\]\[[\w.]+\]", r"\1", text)
+    return re.split(r" [A-Z]+_[A-Z_]+(?:\d+)? \(\d+\): ", text.split(f" {name} (", 1)[1].split("): ", 1)[1])[0]
+
+
+_WORDS = {
+    "numeric": {Type.INT64, Type.DOUBLE},
+    "boolean": {Type.BOOL},
+    "distribution": {Type.DISTRIBUTION},
+    "string": {Type.STRING},
+}
+_CAN_FLOW = {Type.INT64, Type.DOUBLE, Type.DISTRIBUTION}
+
+
+def _expected(text: str, kind: Kind, value_type: Type) -> Type | None:
+    """The value type that comes out of an aligner or reducer, by its description; None: it may not be applied."""
+    found = re.search(
+        r"valid for (?P<kinds>.*?) metrics(?: (?:with|of) (?P<types>.*?))?(?: values?| type| value_type)?\.", text
+    )
+    assert found, text
+    words = re.findall(r"[a-z]+", (found["types"] or "").lower())
+    types = set().union(*(_WORDS.get(word, set()) for word in words)) or set(Type)
+    if kind is not Kind.GAUGE:
+        types &= _CAN_FLOW
+    if kind not in found["kinds"] or value_type not in types:
+        return None
+    if "same as the value_type of the input" in text:
+        return value_type
+    result = re.search(r"(?:value_type|value)(?: of the (?:aligned result|output))?(?: is)? (INT64|DOUBLE)", text)
+    assert result, text
+    return Type(result[1])
+
+
+@pytest.mark.parametrize("aligner", [a.name for a in m.Aggregation.Aligner if a.name != "ALIGN_NONE"])
+def test_aligners_are_legal_where_googles_reference_says_so(aligner: str) -> None:
+    text = _documented(m.Aggregation.Aligner, aligner)
+    for kind, value_type in itertools.product(Kind, Type):
+        if kind is not Kind.GAUGE and value_type not in _CAN_FLOW:
+            continue  # no metric is such
+        try:
+            found = check(aligner, kind, value_type, "aggregation")
+        except ApiError:
+            found = None
+        if aligner == "ALIGN_PERCENT_CHANGE":
+            assert found is None  # left out
+        else:
+            assert (found and found[1]) == _expected(text, kind, value_type), (kind, value_type, text)
+
+
+@pytest.mark.parametrize("reducer", [r.name for r in m.Aggregation.Reducer if r.name != "REDUCE_NONE"])
+def test_reducers_are_legal_where_googles_reference_says_so(reducer: str) -> None:
+    text = _documented(m.Aggregation.Reducer, reducer)
+    for kind, value_type in itertools.product(Kind, Type):
+        if kind is not Kind.GAUGE and value_type not in _CAN_FLOW:
+            continue
+        try:
+            found = check_reducer(reducer, kind, value_type, "aggregation")
+        except ApiError:
+            found = None
+        assert (found and found[1]) == _expected(text, kind, value_type), (kind, value_type, text)
 
 
 def test_an_aligner_that_is_left_out_is_named() -> None:
