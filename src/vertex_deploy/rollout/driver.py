@@ -87,15 +87,19 @@ class _Seat:
     def _failed(self, error: CloudError | RolloutError, clock: Clock) -> None:
         journal = self.controller.journal
         self.failures += 1
-        if isinstance(error, RolloutError):
-            self.error = error
-        elif not may_pass(error) or self.failures > PATIENCE:
-            self.error = error
-            left = f"the split is {describe(journal.record.actual)}; go on with `rollout start`"
-            journal.note_if_possible(f"the controller stops: {error}; {left}")
-        else:
-            self.due = clock.now() + min(LEASE_SECONDS / 2, 2.0**self.failures)
-            journal.note_if_possible(f"will try again: {error}")
+        try:
+            if isinstance(error, RolloutError):
+                self.error = error
+            elif not may_pass(error) or self.failures > PATIENCE:
+                self.error = error
+                left = f"the split is {describe(journal.record.actual)}; go on with `rollout start`"
+                journal.note_if_possible(f"the controller stops: {error}; {left}")
+            else:
+                self.due = clock.now() + min(LEASE_SECONDS / 2, 2.0**self.failures)
+                journal.note_if_possible(f"will try again: {error}")
+        except RolloutError as overtaken:
+            # The note found another controller at work: this one ends, the others of its group do not.
+            self.error = overtaken
 
 
 def run(
