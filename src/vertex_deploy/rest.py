@@ -30,18 +30,21 @@ if TYPE_CHECKING:
 
 SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 TIMEOUT = 30.0
-_CODES = {
+CODES = {
     400: "INVALID_ARGUMENT",
     401: "UNAUTHENTICATED",
     403: "PERMISSION_DENIED",
     404: "NOT_FOUND",
+    408: "DEADLINE_EXCEEDED",
     409: "ABORTED",
     429: "RESOURCE_EXHAUSTED",
     500: "INTERNAL",
     501: "UNIMPLEMENTED",
+    502: "UNAVAILABLE",
     503: "UNAVAILABLE",
     504: "DEADLINE_EXCEEDED",
 }
+"""HTTP status -> the code that gRPC would give, by the mapping of google.rpc.Code; 408 and 502 are a proxy's words."""
 _OK = 200
 
 
@@ -94,7 +97,7 @@ def call(found: Any, method: str, url: str, *, timeout: float = TIMEOUT, **optio
             raise
         raise cloud_error(what, code_of(error), one_line(error)) from error
     if answer.status_code != _OK:
-        raise cloud_error(what, _CODES.get(answer.status_code, "UNKNOWN"), _message(answer))
+        raise cloud_error(what, CODES.get(answer.status_code, "UNKNOWN"), _message(answer))
     try:
         return answer.json()
     except ValueError as error:
@@ -117,11 +120,12 @@ def monitoring() -> Callable[[str, Mapping[str, str]], Any]:
     return getter(address)
 
 
-def getter(address: Address) -> Callable[[str, Mapping[str, str]], Any]:
+def getter(address: Address, *, sleep: Callable[[float], None] = time.sleep) -> Callable[[str, Mapping[str, str]], Any]:
     """GET below an API's root: path and query in, JSON out; transient failures are tried again.
 
     Args:
         address: of the API.
+        sleep: waits between attempts; tests pass their own.
     """
     held: list[Any] = []
     root = f"{'http' if address.plaintext else 'https'}://{address.target}"
@@ -139,7 +143,7 @@ def getter(address: Address) -> Callable[[str, Mapping[str, str]], Any]:
                 delay = policy.delay(attempt, error.code, random.random())  # noqa: S311 - jitter, not a secret
                 if delay is None:
                     raise
-            time.sleep(delay)
+            sleep(delay)
 
     return get
 

@@ -47,19 +47,8 @@ _JITTER = 0.05
 _STRANGE = "the answer is not that of Prometheus' HTTP API; check monitoring.prometheus.url"
 _OK = 200
 _CHUNK = 65536
-_CODES = {
-    400: "INVALID_ARGUMENT",
-    401: "UNAUTHENTICATED",
-    403: "PERMISSION_DENIED",
-    404: "NOT_FOUND",
-    405: "NOT_FOUND",
-    422: "INVALID_ARGUMENT",
-    429: "RESOURCE_EXHAUSTED",
-    500: "INTERNAL",
-    502: "UNAVAILABLE",
-    503: "UNAVAILABLE",
-    504: "DEADLINE_EXCEEDED",
-}
+# What Prometheus itself answers beside: no such API, and a query that cannot be executed.
+_CODES = {**rest.CODES, 405: "NOT_FOUND", 422: "INVALID_ARGUMENT"}
 _LOGIN = "check monitoring.prometheus.token; Managed Service for Prometheus needs roles/monitoring.viewer and no token"
 _FIXES = {
     "INVALID_ARGUMENT": "correct the gate's query",

@@ -17,7 +17,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from vertex_deploy.errors import CloudError, UsageError, one_line
-from vertex_deploy.gcp import FIXES, RetryPolicy, code_of
+from vertex_deploy.gcp import FIXES, TRANSIENT, RetryPolicy, code_of
+from vertex_deploy.rest import CODES
 from vertex_deploy.rollout.blobs import Stale
 
 if TYPE_CHECKING:
@@ -32,17 +33,7 @@ _READERS = 8
 # One object takes about one write a second (https://cloud.google.com/storage/quotas): 429 is ordinary, and waited out.
 POLICY = RetryPolicy(attempts=8, first=1.0, ceiling=8.0)
 
-# HTTP status -> the code that gRPC would give, by google.rpc.Code's mapping; 5xx is UNAVAILABLE.
-_CODES = {
-    400: "INVALID_ARGUMENT",
-    401: "UNAUTHENTICATED",
-    403: "PERMISSION_DENIED",
-    404: "NOT_FOUND",
-    408: "DEADLINE_EXCEEDED",
-    429: "RESOURCE_EXHAUSTED",
-}
 _SERVER_ERROR = 500
-_TRANSIENT = frozenset({"UNAVAILABLE", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED"})
 _BUCKET_FIXES = {
     "PERMISSION_DENIED": "grant the caller roles/storage.objectUser on the bucket",
     "NOT_FOUND": "create the bucket, or name another one with --store",
@@ -219,12 +210,12 @@ class GcsBlobs:
         fix = f"; {_BUCKET_FIXES[code]}" if code in _BUCKET_FIXES else ""
         where = f"{SCHEME}{self._bucket_name}/{self._prefix}".rstrip("/")
         said = one_line(message) or "no message"
-        return CloudError(f"{where}: {what}: {code}{tried}: {said}{fix}", code=code, transient=code in _TRANSIENT)
+        return CloudError(f"{where}: {what}: {code}{tried}: {said}{fix}", code=code, transient=code in TRANSIENT)
 
 
 def _code(error: Any) -> str:
     status = int(error.code or 0)
-    return "UNAVAILABLE" if status >= _SERVER_ERROR else _CODES.get(status, "UNKNOWN")
+    return "UNAVAILABLE" if status >= _SERVER_ERROR else CODES.get(status, "UNKNOWN")
 
 
 def _broken_off() -> tuple[type[Exception], ...]:
