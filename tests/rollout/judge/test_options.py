@@ -50,7 +50,7 @@ def history(minutes: int = 60, *, bad: bool = False) -> list[Interval]:
 
 
 def last(fields, *, bad=False) -> Verdict:
-    return replay([gate(**one) for one in fields], history(15 if bad else 60, bad=bad))[-1]
+    return replay([gate(**one) for one in fields], history(40 if bad else 60, bad=bad))[-1]
 
 
 def silent(fields) -> Verdict:
