@@ -27,7 +27,7 @@ def rng():
     return np.random.default_rng(SEED)
 
 
-async def replay(condition, series, *, kind="gauge", own=None, **more):
+async def replay(condition, series, *, kind="gauge", own=None, early=0, **more):
     """What happens to each series in an hour.
 
     Args:
@@ -35,6 +35,7 @@ async def replay(condition, series, *, kind="gauge", own=None, **more):
         series: key -> one value a minute, None for no point.
         kind: what the values are: gauge, delta, or cumulative (value, minute of its start).
         own: descriptor of a custom metric that the condition is of.
+        early: seconds before the end of a minute that its points are of.
         more: fields of the policy.
 
     Returns:
@@ -56,7 +57,7 @@ async def replay(condition, series, *, kind="gauge", own=None, **more):
                 continue
             if kind == "cumulative":
                 value, began = value
-                points.append((of, Point((T0 + began * 60) * NS, end, int(value))))
+                points.append((of, Point((T0 + began * 60) * NS - early * NS, end - early * NS, int(value))))
             else:
                 points.append((of, Point(end if kind == "gauge" else start, end, value)))
         world.series.append(points, now=world.clock.time)
@@ -151,8 +152,9 @@ async def test_windows_over_sparse_points(rng, aligner, of):
     assert len(expected) > 1
 
 
+@pytest.mark.parametrize("early", [0, 17, 43])
 @pytest.mark.parametrize("length", [1, 5])
-async def test_rates_across_resets_of_a_counter(rng, length):
+async def test_rates_across_resets_of_a_counter(rng, length, early):
     # It counts up, and begins anew twice: what it shows then is what came since, not less.
     flow = rng.integers(0, 60, MINUTES)
     shown, began, total = [], 0, 0
@@ -178,6 +180,7 @@ async def test_rates_across_resets_of_a_counter(rng, length):
         {of: shown},
         kind="cumulative",
         own=own,
+        early=early,
     )
     # The first point has none before it: nothing is known of its minute.
     known = flow.astype(float)
