@@ -155,9 +155,10 @@ class DirectoryBlobs:
     def names(self, prefix: str) -> list[str]:
         """See ``Blobs``."""
         folder = self.root / prefix.rpartition("/")[0]
-        if not folder.is_dir():
-            return []
-        found = (path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
+        try:
+            found = [path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(".")]
+        except OSError as error:
+            raise StateError(f"{folder}: cannot be read ({error.strerror}); check its permissions") from error
         return sorted(name for path in found if (name := path.relative_to(self.root).as_posix()).startswith(prefix))
 
     @contextmanager

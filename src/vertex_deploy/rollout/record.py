@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field, fields, replace
+from types import NoneType
 from typing import TYPE_CHECKING, Any
 
 from vertex_deploy.errors import StateError, one_line
@@ -19,6 +20,23 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 """Version of the stored form; a record of another one is refused."""
+
+
+MALFORMED = (ValueError, TypeError, KeyError, AttributeError, RecursionError)
+"""What reading a stored value raises that is not what was written."""
+
+_NUMBER = (int, float)
+_TYPES: Mapping[str, Any] = {
+    **dict.fromkeys(("id", "name", "spec_hash", "canary", "reason", "handled"), str),
+    **dict.fromkeys(("started", "entered", "measured", "measured_until"), _NUMBER),
+    **dict.fromkeys(("step", "seq"), int),
+    **dict.fromkeys(("spec", "release", "split", "actual", "replicas"), dict),
+    **dict.fromkeys(("endpoint", "stable", "stable_model", "model"), (str, NoneType)),
+    "ended": (*_NUMBER, NoneType),
+    "verdict": (dict, NoneType),
+}
+"""Of what every look at a record counts with or prints."""
+_ENTRY_TYPES: Mapping[str, Any] = {"seq": int, "at": _NUMBER, "kind": str, "text": str, "data": dict}
 
 
 # Phases that start without a verdict: an older one was of another split.
@@ -74,8 +92,12 @@ class LogEntry:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> LogEntry:
-        """What ``to_json`` wrote."""
-        return cls(**_known(cls, data))
+        """What ``to_json`` wrote.
+
+        Raises:
+            one of MALFORMED: it did not.
+        """
+        return cls(**_typed(_known(cls, data), _ENTRY_TYPES))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -225,7 +247,7 @@ class Record:
                 raise StateError(
                     f"{where}: format {data.get('format')!r}, not {FORMAT}; go on with the vertex-deploy that wrote it"
                 )
-            known = _known(cls, data)
+            known = _typed(_known(cls, data), _TYPES)
             known["release"] = Release(**_known(Release, data["release"]))
             known["phase"] = Phase(data["phase"])
             known["ending"] = Ending(data["ending"]) if data.get("ending") else None
@@ -233,15 +255,35 @@ class Record:
             known["group"] = Group(**_known(Group, data["group"])) if data.get("group") else None
             known["tail"] = LogEntry.from_json(data["tail"]) if data.get("tail") else None
             return cls(**known)
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+        except MALFORMED as error:
             raise StateError(
-                f"{where}: not a rollout's record ({type(error).__name__}: {error}); restore it from a backup, or move "
-                "the folder away to forget the rollout"
+                f"{where}: not a rollout's record ({described(error)}); restore it from a backup, or move the folder "
+                "away to forget the rollout"
             ) from error
 
 
 def _as_is(record: Record, *names: str) -> dict[str, Any]:
     return {name: getattr(record, name) for name in names}
+
+
+def _typed(data: dict[str, Any], types: Mapping[str, Any]) -> dict[str, Any]:
+    for name, kind in types.items():
+        if name in data and not isinstance(data[name], kind):
+            raise TypeError(f"{name} is {data[name]!r:.40}")
+    return data
+
+
+def described(error: Exception) -> str:
+    """What reading a stored value raised, for people."""
+    if isinstance(error, UnicodeDecodeError):
+        return "it is not text"
+    if isinstance(error, json.JSONDecodeError):
+        return f"not JSON at line {error.lineno}: {error.msg.lower()}"
+    if isinstance(error, KeyError):
+        return f"{error} is missing"
+    if isinstance(error, AttributeError) or "()" in str(error):
+        return "it is no object with the fields that belong there"
+    return "nested too deeply" if isinstance(error, RecursionError) else str(error)
 
 
 def _known(kind: Any, data: Mapping[str, Any]) -> dict[str, Any]:

@@ -22,9 +22,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vertex_deploy.errors import RolloutBusy, StateError
+from vertex_deploy.errors import CloudError, RolloutBusy, StateError
 from vertex_deploy.rollout.blobs import Stale
-from vertex_deploy.rollout.record import LogEntry, Record
+from vertex_deploy.rollout.record import MALFORMED, LogEntry, Record, described
 from vertex_deploy.rollout.requests import Request, Verb
 
 if TYPE_CHECKING:
@@ -128,21 +128,22 @@ class RolloutStore:
         self._beside = beside
         self._lease: tuple[Lease, str] | None = None
         self._generations: dict[str, str] = {}
+        self._uncopied: Record | None = None
 
     # -- the lease ---------------------------------------------------------------------------------------------------
 
     def holder(self, now: float) -> Lease | None:
         """The controller that is at work, or None."""
-        raw, _ = self._blobs.read("lease.json")
-        if not raw:
+        raw, generation = self._blobs.read("lease.json")
+        if not generation:
             return None
         try:
             lease = Lease(**json.loads(raw))
-        except (ValueError, TypeError) as error:
+            return None if lease.expires <= now or self._dead(lease) else lease
+        except MALFORMED as error:
             raise StateError(
-                f"{self.where}/lease.json: not a lease ({error}); delete it if no controller runs"
+                f"{self.where}/lease.json: not a lease ({described(error)}); delete it if no controller runs"
             ) from error
-        return None if lease.expires <= now or self._dead(lease) else lease
 
     def acquire(self, lease: Lease, now: float) -> None:
         """Become the one writer; an expired lease, or that of a dead process on this machine, is taken over.
@@ -200,11 +201,12 @@ class RolloutStore:
     def current(self) -> Record | None:
         """The newest rollout, over or not."""
         raw, self._generations["current.json"] = self._blobs.read("current.json")
-        if not raw:
+        # An empty file is not a missing one: without it the next start would begin beside what is under way.
+        if not self._generations["current.json"]:
             return None
         try:
             newest = str(json.loads(raw)["id"])
-        except (ValueError, TypeError, KeyError) as error:
+        except MALFORMED as error:
             raise StateError(
                 f'{self.where}/current.json: does not name a rollout; write {{"id": "ID"}} with one of: {self._known()}'
             ) from error
@@ -218,10 +220,13 @@ class RolloutStore:
         """
         name = f"{rollout_id}/record.json"
         raw, generation = self._blobs.read(name) if _ID.fullmatch(rollout_id) else (b"", "")
-        if not raw:
+        if not generation:
             raise StateError(f"{self.where}: no rollout {rollout_id!r}; there is: {self._known()}")
+        record = Record.loads(raw, f"{self.where}/{name}")
+        if record.id != rollout_id:
+            raise StateError(f"{self.where}/{name}: the record of {record.id!r}; give its folder that name again")
         self._generations[name] = generation
-        return Record.loads(raw, f"{self.where}/{name}")
+        return record
 
     def has(self, rollout_id: str) -> bool:
         """Whether there is such a rollout."""
@@ -258,12 +263,19 @@ class RolloutStore:
     def commit(self, record: Record) -> None:
         """Write a new version of a record over the one that was read, then its history entry.
 
+        The record is the commit: an entry that cannot be copied now is copied before the record is written again.
+
         Raises:
             RolloutBusy: another controller wrote it in between; nothing was written.
+            CloudError: nothing was written, or the answer to a write was lost.
         """
         name = f"{record.id}/record.json"
+        if self._uncopied is not None:
+            self._copy_tail(self._uncopied)
         self._put(name, record.dumps(), self._generations.get(name, ""))
-        self._copy_tail(record)
+        self._uncopied = record
+        with suppress(CloudError):
+            self._copy_tail(record)
 
     def take_over(self, record: Record) -> Record:
         """Make the record ours, and its history whole: its writer may have been killed before it copied the last entry.
@@ -305,6 +317,7 @@ class RolloutStore:
         if record.tail is not None:
             entry = json.dumps(record.tail.to_json(), default=str).encode()
             self._blobs.write(f"{record.id}/log/{record.tail.seq:08d}.json", entry)
+        self._uncopied = None
 
     def log(self, rollout_id: str, after: int = 0) -> list[LogEntry]:
         """The history of a rollout, oldest first.
@@ -327,9 +340,11 @@ class RolloutStore:
     def _entry(self, name: str, raw: bytes) -> LogEntry:
         try:
             return LogEntry.from_json(json.loads(raw))
-        except (ValueError, TypeError, AttributeError) as error:
+        except MALFORMED as error:
             # The judge is rebuilt from the history: with a part of it missing it would decide otherwise.
-            raise StateError(f"{self.where}/{name}: not a history entry ({error}); restore it from a backup") from error
+            raise StateError(
+                f"{self.where}/{name}: not a history entry ({described(error)}); restore it from a backup"
+            ) from error
 
     def attach(self, rollout_id: str, name: str, data: bytes) -> str:
         """Keep a file (a report) with a rollout; where it is."""

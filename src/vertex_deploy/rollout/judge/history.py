@@ -11,15 +11,16 @@ One element::
 
 ``null`` for a version says that it was not measured. Optional: ``"step": "10%"`` (a new name begins a step with this
 interval), ``"bake": true`` (stable has no traffic any more), and in a version ``"rejected": n`` (answers with 4xx; 0
-where absent). Negative counts are read: the judge takes them for a counter that was reset. It leaves out other formats
-and streaming.
+where absent). Negative counts are read: the judge takes them for a counter that was reset. It leaves out other formats,
+streaming, and files of more than 64 MiB.
 """
 
 from __future__ import annotations
 
 import difflib
 import json
-import math
+import re
+import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -44,6 +45,12 @@ DEFAULT_GATES = (
     Gate(metric="error_rate", evidence=Evidence()),
     Gate(metric="latency_p95", worse_than_stable=0.1),
 )
+MAX_BYTES = 64 << 20
+_INTEGER = re.compile(r"-?[0-9]{1,19}", re.ASCII)
+_SHOWN = 40
+_MAX_COUNT = (1 << 63) - 1
+_LONGEST = 86400.0
+"""Seconds of the longest interval: a day. More is not a measurement but a mistake of units."""
 # More would hide the first, which is where reading starts.
 _MOST_PROBLEMS = 20
 
@@ -61,6 +68,10 @@ class Entry:
     interval: Interval
     step: str | None = None
     bake: bool = False
+
+
+class _NoNumber(ValueError):  # noqa: N818 - never leaves this module
+    pass
 
 
 class _Problem(Exception):  # noqa: N818 - never leaves this module
@@ -104,11 +115,27 @@ def read_history(path: str | Path) -> list[Entry]:
         UsageError: see ``run_history``.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise UsageError(f"{path}: cannot be read: {reason}; give a JSON list of intervals") from None
-    return parse_history(text, str(path))
+        with Path(path).open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read: {error.strerror}; give a JSON list of intervals") from None
+    return read_bytes(data, str(path))
+
+
+def read_bytes(data: bytes, name: str) -> list[Entry]:
+    """As ``read_history``, of bytes that were read from somewhere, at most ``MAX_BYTES + 1`` of them.
+
+    Raises:
+        UsageError: see ``run_history``.
+    """
+    if len(data) > MAX_BYTES:
+        raise UsageError(f"{name}: more than {MAX_BYTES >> 20} MiB; give fewer intervals, or longer ones")
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise UsageError(f"{name}:{line}: not UTF-8 text; give a JSON list of intervals") from None
+    return parse_history(text, name)
 
 
 def parse_history(text: str, name: str = "history") -> list[Entry]:
@@ -164,11 +191,6 @@ def _sample_to_json(sample: VersionSample) -> dict[str, Any]:
 
 def _elements(text: str, name: str) -> list[tuple[int, Any]]:
     """Each element of the list with its position, so that an error can name a line."""
-
-    def refuse(constant: str) -> float:
-        raise ValueError(f"{constant} is not a number")
-
-    decoder = json.JSONDecoder(parse_constant=refuse)
     position, found = _skip(text, 0), []
 
     def line() -> int:
@@ -177,23 +199,44 @@ def _elements(text: str, name: str) -> list[tuple[int, Any]]:
     if text[position : position + 1] != "[":
         raise UsageError(f"{name}:{line()}: a history is a JSON list of intervals; it must begin with [")
     position = _skip(text, position + 1)
-    try:
-        while text[position : position + 1] != "]":
-            value, end = decoder.raw_decode(text, position)
-            found.append((position, value))
-            position = _skip(text, end)
-            if text[position : position + 1] == ",":
-                position = _skip(text, position + 1)
-            elif text[position : position + 1] != "]":
-                raise UsageError(f"{name}:{line()}: intervals are separated by a comma, and the list ends with ]")
-    except json.JSONDecodeError as error:
-        raise UsageError(f"{name}:{error.lineno}: not JSON: {error.msg.lower()} (column {error.colno})") from None
-    except ValueError as error:
-        raise UsageError(f"{name}:{line()}: {error}; leave out what was not measured") from None
+    while text[position : position + 1] != "]":
+        value, end = _decoded(text, position, name)
+        found.append((position, value))
+        position = _skip(text, end)
+        if text[position : position + 1] == ",":
+            position = _skip(text, position + 1)
+        elif text[position : position + 1] != "]":
+            raise UsageError(f"{name}:{line()}: intervals are separated by a comma, and the list ends with ]")
     position = _skip(text, position + 1)
     if position < len(text):
         raise UsageError(f"{name}:{line()}: there is more after the list's end; a history is one JSON list")
     return found
+
+
+def _refuse(constant: str) -> float:
+    raise _NoNumber(constant)
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse)
+
+
+def _decoded(text: str, position: int, name: str) -> tuple[Any, int]:
+    """The value that begins at a position, and where it ends."""
+    line = text.count("\n", 0, position) + 1
+    try:
+        return _DECODER.raw_decode(text, position)
+    except json.JSONDecodeError as error:
+        line, what = (
+            error.lineno,
+            f"not JSON: {error.msg.lower()} (column {error.colno}); give a JSON list of intervals",
+        )
+    except RecursionError:
+        what = "nested too deeply; give a JSON list of intervals"
+    except _NoNumber as error:
+        what = f"{error} is not a number; leave out what was not measured"
+    except ValueError:
+        what = "a number with too many digits; write what was measured"
+    raise UsageError(f"{name}:{line}: {what}")
 
 
 def _skip(text: str, position: int) -> int:
@@ -215,8 +258,8 @@ def _entry(value: Any) -> Entry:
     data = _object(value, (), _ENTRY, ("end", "seconds"))
     end = _moment(data["end"])
     seconds = _number(data["seconds"], ("seconds",))
-    if seconds <= 0:
-        raise _Problem(("seconds",), f"an interval lasts more than 0 seconds, not {seconds:g}")
+    if not 0 < seconds <= _LONGEST:
+        raise _Problem(("seconds",), f"an interval lasts more than 0 and at most {_LONGEST:g} seconds, not {seconds:g}")
     step, bake = data.get("step"), data.get("bake", False)
     if step is not None and not isinstance(step, str):
         raise _Problem(("step",), 'the name of a step is text, such as "10%"')
@@ -230,9 +273,15 @@ def _moment(value: Any) -> datetime:
     try:
         moment = datetime.fromisoformat(value)
     except (TypeError, ValueError):
-        raise _Problem(("end",), f"{value!r} is not a time; write RFC 3339, such as 2026-11-21T10:01:00Z") from None
+        raise _Problem(
+            ("end",), f"{_brief(value)} is not a time; write RFC 3339, such as 2026-11-21T10:01:00Z"
+        ) from None
     if moment.tzinfo is None:
-        raise _Problem(("end",), f"{value!r} has no time zone; add Z or an offset")
+        raise _Problem(("end",), f"{_brief(value)} has no time zone; add Z or an offset")
+    try:
+        start_of(Interval(moment.astimezone(UTC), _LONGEST, None, None))
+    except OverflowError:
+        raise _Problem(("end",), f"{_brief(value)} is too early; write when it was measured") from None
     return moment.astimezone(UTC)
 
 
@@ -265,7 +314,7 @@ def _histogram(value: Any, path: tuple[str, ...]) -> Histogram | None:
             tuple(_count(count, (*path, "counts")) for count in data["counts"]),
         )
     except ValueError as error:
-        raise _Problem((*path, "counts"), str(error)) from None
+        raise _Problem(path, f"{error}; write what Cloud Monitoring's Distribution has") from None
 
 
 def _object(value: Any, path: tuple[str, ...], allowed: Sequence[str], needed: Sequence[str]) -> Mapping[str, Any]:
@@ -274,8 +323,8 @@ def _object(value: Any, path: tuple[str, ...], allowed: Sequence[str], needed: S
     for key in value:
         if key not in allowed:
             near = difflib.get_close_matches(key, allowed, n=1)
-            hint = f"did you mean {near[0]}? " if near else ""
-            raise _Problem((*path, key), f"unknown key; {hint}(allowed: {', '.join(allowed)})")
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise _Problem((*path, key), f"unknown key{hint} (allowed: {', '.join(allowed)})")
     for key in needed:
         if key not in value:
             raise _Problem(path, f"{key} is missing; what was not measured is null as a whole")
@@ -283,15 +332,21 @@ def _object(value: Any, path: tuple[str, ...], allowed: Sequence[str], needed: S
 
 
 def _number(value: Any, path: tuple[str, ...]) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise _Problem(path, f"{value!r} is not a number")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= sys.float_info.max:
+        raise _Problem(path, f"{_brief(value)} is not a number; write one without quotes")
     return float(value)
 
 
 def _count(value: Any, path: tuple[str, ...]) -> int:
     # Google's JSON writes 64-bit integers as text.
-    if isinstance(value, str) and value.removeprefix("-").isdecimal():
-        return int(value)
-    if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value):
-        raise _Problem(path, f"{value!r} is not a whole number of requests")
+    if isinstance(value, str) and _INTEGER.fullmatch(value):
+        value = int(value)
+    whole = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= _MAX_COUNT
+    if not whole or value != int(value):
+        raise _Problem(path, f"{_brief(value)} is not a whole number of requests; write a count of at most 64 bits")
     return int(value)
+
+
+def _brief(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
