@@ -5,7 +5,7 @@ import re
 from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -15,6 +15,9 @@ from vertex_deploy.rollout.charts import Line, chart, nice
 from vertex_deploy.rollout.machine import Ending, Phase
 from vertex_deploy.rollout.report import render_report, report_data, write_report
 from vertex_deploy.rollout.requests import Verb
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 VOID = {"meta", "line", "br"}
 
@@ -27,8 +30,10 @@ class Checker(HTMLParser):
         self.open: list[str] = []
         self.suspicious: list[str] = []
         self.text = ""
+        self.tags: set[str] = set()
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
         if tag not in VOID:
             self.open.append(tag)
         self.suspicious += [f"{tag} {name}" for name, _ in attrs if name in {"src", "href"} or name.startswith("on")]
@@ -102,6 +107,47 @@ def test_values_from_outside_are_escaped(world: World) -> None:
     html = render_report(report_data(world.store(), record))
     assert nasty not in html
     assert nasty in parsed(html).text
+
+
+def leaves(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Paths of all strings, those of one kind (list items) once."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield from leaves(item, (*path, key))
+    elif isinstance(value, list):
+        for index in {0, len(value) - 1} if value else ():
+            yield from leaves(value[index], (*path, index))
+    elif isinstance(value, str):
+        yield path
+
+
+def test_no_string_of_a_report_can_become_markup(world: World) -> None:
+    data = json.loads(json.dumps(report_data(world.store(), world.record()), default=str))
+    data["split"].append({"seconds": 1.0, "split": {'"><script>': 100}})
+    tags, tried = parsed(render_report(data)).tags, 0
+    for path in leaves(data):
+        spoiled = json.loads(json.dumps(data))
+        held = spoiled
+        for key in path[:-1]:
+            held = held[key]
+        held[path[-1]] = "'\"></title></style></script><script>alert(1)</script>"
+        try:
+            html = render_report(spoiled)
+        except (KeyError, TypeError):
+            continue  # a word of ours (an outcome, a unit), which chooses what is drawn
+        found = parsed(html)
+        assert found.suspicious == [], path
+        assert found.tags <= tags, path
+        tried += 1
+    assert tried > 40
+
+
+def test_the_page_forbids_itself_to_run_or_fetch_anything(world: World) -> None:
+    html = render_report(report_data(world.store(), world.record()))
+    assert (
+        "Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\""
+        in html.partition("<style")[0]
+    )
 
 
 def test_html_and_json_are_kept_beside_the_record(world: World) -> None:
