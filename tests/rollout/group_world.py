@@ -1,4 +1,4 @@
-"""A lockstep group in memory: two worlds of one time, whose stores lie side by side."""
+"""A lockstep group in memory: worlds of one time, two or more, whose stores lie side by side."""
 
 from __future__ import annotations
 
@@ -25,20 +25,21 @@ def regional(spec: Spec, region: str) -> Spec:
 
 
 class Pair:
-    """Two members of the group ``prod``, each a world of its own.
+    """Two members of the group ``prod``, each a world of its own; more, where more are given.
 
     Args:
         us: the first.
         eu: the second.
+        more: environment -> world.
     """
 
-    def __init__(self, us: World, eu: World) -> None:
-        self.worlds = {"us": us, "eu": eu}
-        self.keys = {member: f"lite0@{member}" for member in MEMBERS}
-        eu.clock = us.clock
+    def __init__(self, us: World, eu: World, **more: World) -> None:
+        self.worlds = {"us": us, "eu": eu, **more}
+        self.keys = {member: f"lite0@{member}" for member in self.worlds}
         self.clock = us.clock
         self.sittings = 0
         for member, world in self.worlds.items():
+            world.clock = self.clock
             world.spec = regional(world.spec, f"{member}-central1")
             world.release = build_release(world.spec)
             world.target.release = world.release.hash
@@ -51,7 +52,7 @@ class Pair:
     def start(self) -> dict[str, Controller]:
         """Controllers of every member, as `rollout start` on the group makes them."""
         self.sittings += 1
-        now, stores = self.clock.now(), {member: self.store(member) for member in MEMBERS}
+        now, stores = self.clock.now(), {member: self.store(member) for member in self.worlds}
         for store in stores.values():
             lease = Lease(host="h", pid=self.sittings, born=0, token=str(self.sittings), expires=now + 60)
             store.acquire(lease, now)
@@ -77,10 +78,10 @@ class Pair:
         return self.records()
 
     def records(self) -> dict[str, Record]:
-        return lockstep.newest({member: self.store(member) for member in MEMBERS})
+        return lockstep.newest({member: self.store(member) for member in self.worlds})
 
     def ask(self, verb: Verb, **kwargs: Any) -> None:
-        lockstep.ask({member: self.store(member) for member in MEMBERS}, verb, clock=self.clock, **kwargs)
+        lockstep.ask({member: self.store(member) for member in self.worlds}, verb, clock=self.clock, **kwargs)
         self.clock.time += 0.01
 
     def moves(self, member: str) -> list[tuple[float, dict[str, Any]]]:
