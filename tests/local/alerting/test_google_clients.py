@@ -368,6 +368,17 @@ async def test_gcloud_manages_policies_channels_and_snoozes(vertex, tmp_path):
         "--start-time=+PT1M", "--end-time=+PT1H",
     )  # fmt: skip
     assert snooze["criteria"]["policies"] == [created["name"]]
+    await gcloud("snoozes", "update", snooze["name"], "--end-time=+PT2H")
+    await gcloud("snoozes", "cancel", snooze["name"])
+    cancelled = await gcloud("snoozes", "describe", snooze["name"])
+    assert cancelled["interval"]["startTime"] == cancelled["interval"]["endTime"] < snooze["interval"]["startTime"]
+    await gcloud("channels", "update", channel["name"], "--display-name=n", "--update-user-labels=a=b", "--no-enabled")
+    changed = await gcloud("channels", "describe", channel["name"])
+    assert (changed["displayName"], changed["userLabels"], changed["enabled"]) == ("n", {"a": "b"}, False)
+    condition = ("--condition-display-name=two", "--if=> 3", "--duration=60s", f"--condition-filter={where(REPLICAS)}")
+    await gcloud("policies", "conditions", "create", created["name"], *condition)
+    described = await gcloud("policies", "describe", created["name"])
+    assert [c["displayName"] for c in described["conditions"]] == ["silent", "two"]
     assert [d["type"] for d in await gcloud("channel-descriptors", "list")] == [
         "webhook_basicauth",
         "webhook_tokenauth",

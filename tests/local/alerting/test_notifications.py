@@ -1,20 +1,18 @@
-"""What a webhook is sent, to whom, how often, and who is left in peace."""
+"""What a webhook is sent, to whom and how often."""
 
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime, timedelta
 
 import aiohttp
 import pytest
 from aiohttp import web
 from google.cloud import monitoring_v3 as m
 
-from vertex_deploy.local.alerting import Notifier, Outbox, SnoozeService
+from vertex_deploy.local.alerting import Notifier, Outbox
 from vertex_deploy.local.alerting.notifier import MAX_WAITING, PAUSES
 from vertex_deploy.local.alerting.payload import expand
 from vertex_deploy.local.daemon import Options
-from vertex_deploy.local.seams import ApiError
 from vertex_deploy.local.state import Store
 
 from .support import REPLICAS, T0, World, absence, key, threshold
@@ -143,62 +141,6 @@ async def test_a_cancelled_incident_says_why(world):
     world.minute({OK: 12})
     await world.policies.delete_alert_policy(m.DeleteAlertPolicyRequest(name=created.name))
     assert bodies(world)[-1]["observed_value"].startswith("Incident cancelled because the alert policy condition was")
-
-
-def snooze(policy, start, end, **criteria):
-    times = {"start_time": datetime.fromtimestamp(start, UTC), "end_time": datetime.fromtimestamp(end, UTC)}
-    return m.Snooze(display_name="s", criteria={"policies": [policy], **criteria}, interval=m.TimeInterval(times))
-
-
-async def test_a_snoozed_policy_opens_nothing_and_sends_nothing(world):
-    channel = await world.channel()
-    created = await world.create(threshold(limit=10), notification_channels=[channel.name])
-    snoozes = SnoozeService(world.book)
-    made = await snoozes.create_snooze(
-        m.CreateSnoozeRequest(parent="projects/proj-a", snooze=snooze(created.name, T0 + 120, T0 + 240))
-    )
-    assert world.minute({OK: 12})
-    # The snooze begins: what is open closes, silently, and nothing opens.
-    assert not world.minute({OK: 12})
-    assert world.book.incidents("proj-a")[0].why == "Incident closed because it was snoozed."
-    assert not world.minute({OK: 12})
-    assert [body["state"] for body in bodies(world)] == ["open"]
-    # It ends by being cut short, and what still violates opens.
-    made.interval.end_time = datetime.fromtimestamp(world.clock.time, UTC) + timedelta(seconds=1)
-    update = m.UpdateSnoozeRequest(snooze=made, update_mask={"paths": ["interval.end_time"]})
-    await snoozes.update_snooze(update)
-    assert world.minute({OK: 12})
-    assert [body["state"] for body in bodies(world)] == ["open", "open"]
-    with pytest.raises(ApiError, match="has ended and cannot be updated"):
-        await snoozes.update_snooze(update)
-
-
-async def test_a_snooze_with_a_filter_holds_for_its_series_alone(world):
-    created = await world.create(threshold(limit=10))
-    text = 'metric.labels.deployed_model_id="1"'
-    await SnoozeService(world.book).create_snooze(
-        m.CreateSnoozeRequest(parent="projects/proj-a", snooze=snooze(created.name, T0, T0 + 600, filter=text))
-    )
-    world.minute({OK: 12, key("2", response_code="2xx"): 12})
-    assert [i.metric_labels for i in world.open()] == [{"deployed_model_id": "2"}]
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"start": T0 - 60}, "must not be in the past"),
-        ({"end": T0}, "end time must be after the start time"),
-        ({"filter": 'metadata.user_labels.a="b"'}, "is not supported"),
-        ({"filter": 'metric.labels.a="b" OR metric.labels.c="d"'}, "joined by AND"),
-        ({"policy": "projects/proj-a/alertPolicies/1"}, "could not be found"),
-    ],
-)
-async def test_snoozes_that_are_wrong_are_refused(world, change, message):
-    created = await world.create()
-    criteria = {"filter": change["filter"]} if "filter" in change else {}
-    wrong = snooze(change.get("policy", created.name), change.get("start", T0), change.get("end", T0 + 60), **criteria)
-    with pytest.raises(ApiError, match=message):
-        await SnoozeService(world.book).create_snooze(m.CreateSnoozeRequest(parent="projects/proj-a", snooze=wrong))
 
 
 async def test_variables_of_documentation(world):

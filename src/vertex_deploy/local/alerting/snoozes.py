@@ -127,7 +127,10 @@ class SnoozeService:
         return m.ListSnoozesResponse(snoozes=page, next_page_token=token)
 
     async def update_snooze(self, request: m.UpdateSnoozeRequest, _context: object = None) -> m.Snooze:
-        """Change name, end and, before it begins, start."""
+        """Change name, end and, before it begins, start; without a mask, all of them that differ.
+
+        The reference wants a mask, but ``gcloud monitoring snoozes cancel`` sends none, and the same start and end.
+        """
         snooze, now = self._get(request.snooze.name, "snooze.name"), self._now()
         start, end = _bounds(snooze)
         if end <= now:
@@ -136,22 +139,32 @@ class SnoozeService:
             )
         allowed = {"display_name", "interval.end_time", *(["interval.start_time"] if start > now else [])}
         paths = list(request.update_mask.paths) if request.update_mask else []
-        masks.update(snooze, request.snooze, paths, allowed)
+        paths = paths or _different(snooze, request.snooze)
+        if paths:
+            masks.update(snooze, request.snooze, paths, allowed)
         check_text(snooze.display_name, _MAX_NAME, "snooze.displayName")
-        _check_interval(snooze)
+        _check_interval(snooze, least=0)
         if start > now and _bounds(snooze)[0] < now - _SKEW:
             raise errors.field("snooze.interval.startTime", "...", "The start time must not be in the past.")
         self._book.snoozes.put(snooze.name, snooze)
         return snooze
 
 
-def _check_interval(snooze: m.Snooze) -> None:
+def _different(kept: m.Snooze, sent: m.Snooze) -> list[str]:
+    """What an update without a mask changes."""
+    found = ["display_name"] if sent.display_name != kept.display_name else []
+    found += ["criteria"] if sent.criteria and sent.criteria != kept.criteria else []
+    names = ("interval.start_time", "interval.end_time")
+    return found + [name for name, a, b in zip(names, _bounds(kept), _bounds(sent), strict=True) if a != b]
+
+
+def _check_interval(snooze: m.Snooze, *, least: int = 1) -> None:
     raw = m.Snooze.pb(snooze).interval
     for name, given in (("startTime", raw.HasField("start_time")), ("endTime", raw.HasField("end_time"))):
         if not given:
             raise errors.field(f"snooze.interval.{name}", "", "The time must be specified.")
     start, end = _bounds(snooze)
-    if start >= end:
+    if end - start < least:
         why = "The end time must be after the start time."
         raise errors.field("snooze.interval.endTime", raw.end_time.ToJsonString(), why)
 
