@@ -141,7 +141,9 @@ def examine_text(data: bytes, file: str, env: str | None = None) -> Examined:
         problems.append(explainer.at((LOCKSTEP, env), *refusal(env, groups[env])))
     elif env is not None and env not in overlays:
         place, _ = locate(root, (ENVIRONMENTS,))
-        message, fix = f"no environment {env[:40]!r}", did_you_mean(env, overlays)
+        known = (*overlays, *groups)
+        fix = did_you_mean(env, known) if known else "the file has none, so leave --env out"
+        message = f"no environment {env[:40]!r}"
         problems.append(Problem(file, place.key_line, place.key_column, ENVIRONMENTS, message, fix))
 
     spec, at_base = _validate(_prune(base), file)

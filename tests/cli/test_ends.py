@@ -1,0 +1,266 @@
+"""How commands end: with the rollout's own exit code, whatever fails once it was driven; and what Ctrl-C leaves."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.cli.desk import SPEC, Desk
+from vertex_deploy.errors import CloudError, StateError
+from vertex_deploy.rollout.store import RolloutStore
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def failing(patch: pytest.MonkeyPatch, method: str, error: Exception, *, once_over: bool = True) -> None:
+    """The store's method fails; ``once_over``: only when the newest rollout is over."""
+    real: Callable[..., Any] = getattr(RolloutStore, method)
+
+    def fails(store: RolloutStore, *arguments: Any, **keywords: Any) -> Any:
+        record = store.current() if once_over else None
+        if not once_over or (record is not None and record.over):
+            raise error
+        return real(store, *arguments, **keywords)
+
+    patch.setattr(RolloutStore, method, fails)
+
+
+@pytest.mark.parametrize("error", [CloudError("gs://b: 503"), StateError("no space")])
+@pytest.mark.parametrize(("errors", "code", "ending"), [(0.0, 0, "promoted"), (0.3, 10, "rolled_back")])
+def test_a_report_that_cannot_be_written_is_a_warning(
+    desk: Desk, error: Exception, errors: float, code: int, ending: str
+) -> None:
+    desk.world.errors = errors
+    failing(desk.patch, "attach", error)
+    said = desk.run("start", "-o", "json")
+    assert (said.code, said.json["ending"]) == (code, ending)
+    (warning,) = [line for line in said.err.splitlines() if line.startswith("warning: ")]
+    assert warning == f"warning: the report was not written: {error}; `vertex-deploy rollout report` writes it"
+
+
+def test_a_report_of_a_tick_or_of_a_steering_command_that_cannot_be_written_is_a_warning_too(desk: Desk) -> None:
+    interrupted(desk)
+    failing(desk.patch, "attach", CloudError("gs://b: 503"), once_over=False)
+    ticked = desk.run("tick", "-o", "json")
+    assert (ticked.code, "the report was not written" in ticked.err) == (0, True)
+    aborted = desk.run("abort", "-o", "json")
+    assert (aborted.code, aborted.json["ending"], "the report was not written" in aborted.err) == (11, "aborted", True)
+
+
+def test_an_error_that_ended_the_driving_is_not_hidden_by_the_report(desk: Desk) -> None:
+    interrupted(desk, sleeps=20)
+    desk.world.target.hook = stops_answering
+    failing(desk.patch, "attach", CloudError("gs://b: 503"), once_over=False)
+    said = desk.run("start", "-o", "json")
+    assert said.code == 4
+    assert said.err.splitlines()[-1] == "error: observe: no permission"
+
+
+def stops_answering(call: str, _moment: str) -> None:
+    if call == "observe":
+        raise CloudError("observe: no permission", code="PERMISSION_DENIED")
+
+
+def test_a_lease_that_cannot_be_given_back_is_a_warning(desk: Desk) -> None:
+    failing(desk.patch, "release", CloudError("gs://b: 503"))
+    said = desk.run("start", "-o", "json")
+    assert (said.code, said.json["ending"]) == (0, "promoted")
+    assert "warning: the lease is left to expire, within 60 s: gs://b: 503" in said.err
+
+
+def test_who_drives_it_need_not_be_known_at_the_end(desk: Desk) -> None:
+    failing(desk.patch, "holder", CloudError("gs://b: 503"))
+    said = desk.run("start", "-o", "json")
+    assert (said.code, said.json["ending"]) == (0, "promoted")
+
+
+def test_a_place_for_the_report_is_looked_at_before_anything_begins(desk: Desk) -> None:
+    said = desk.run("start", "--report", str(desk.folder))
+    assert said.code == 2
+    assert said.error == f"{desk.folder}: the report cannot be written (Is a directory); name another place"
+    assert not desk.root.exists()
+
+
+def test_a_place_for_the_report_that_is_gone_at_the_end_is_a_warning(desk: Desk) -> None:
+    place = desk.folder / "r" / "report.html"
+
+    def gone() -> None:
+        place.parent.rmdir()
+        place.parent.write_text("a file is in its way")
+        desk.clock.meanwhile = lambda: None
+
+    desk.clock.meanwhile = gone
+    said = desk.run("start", "-o", "json", "--report", str(place))
+    assert (said.code, said.json["ending"]) == (0, "promoted")
+    assert f"warning: {place}: the report cannot be written" in said.err
+
+
+def test_a_full_disk_ends_the_events_not_the_rollout(desk: Desk, capfd: pytest.CaptureFixture[str]) -> None:
+    said = desk.run("start", "-o", "json", "--events", "/dev/full")
+    assert (said.code, said.json["ending"]) == (0, "promoted")
+    (warning,) = [line for line in said.err.splitlines() if line.startswith("warning: ")]
+    assert (
+        warning
+        == f"warning: /dev/full: no more events can be written ({os.strerror(errno.ENOSPC)}); the rollout goes on"
+    )
+    assert capfd.readouterr() == ("", "")
+
+
+class Gone:
+    """A pipe whose reader went away."""
+
+    def __init__(self, after: int) -> None:
+        self.after, self.lines = after, 0
+
+    def write(self, _text: str) -> int:
+        self.lines += 1
+        return 0
+
+    def flush(self) -> None:
+        if self.lines > self.after:
+            raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+    def isatty(self) -> bool:
+        return False
+
+
+def test_a_reader_that_goes_away_ends_the_lines_not_the_rollout(desk: Desk) -> None:
+    """`rollout start | head -1`: nobody reads on, and the rollout must not stand at 10% without a controller."""
+    from vertex_deploy.cli.output import OutputFormat  # noqa: PLC0415 - what a command does, step by step
+    from vertex_deploy.cli.screen import Screen  # noqa: PLC0415 - see above
+
+    out = Gone(after=1)
+    desk.patch.setattr(sys, "stdout", out)
+    controller = desk.world.start()
+    with Screen(lambda _record: [], OutputFormat.TEXT, None) as screen:
+        controller.journal.on_entry = screen.entry
+        assert controller.run().over
+    assert out.lines == 2
+
+
+def interrupted(desk: Desk, *, sleeps: int = 1, verb: str = "start") -> Any:
+    """Ctrl-C in a command's ``sleeps``-th sleep."""
+    left = iter(range(sleeps - 1))
+
+    def interrupt() -> None:
+        if next(left, None) is None:
+            desk.clock.meanwhile = lambda: None
+            raise KeyboardInterrupt
+
+    desk.clock.meanwhile = interrupt
+    return desk.run(verb, "--plain")
+
+
+def test_ctrl_c_in_a_hold_leaves_traffic_where_it_is_and_start_goes_on(desk: Desk) -> None:
+    said = interrupted(desk, sleeps=20)
+    assert said.code == 130
+    last = "interrupted: traffic stays where it is; `vertex-deploy rollout start` goes on with the rollout"
+    assert said.out.splitlines()[-1] == last
+    held = desk.run("status", "-o", "json").json
+    assert (held["phase"], held["controller"]) == ("holding", "")
+    assert desk.world.target.split == {"111": 90, desk.world.record().canary: 10}
+    assert (desk.keeps() / "report.html").is_file()
+    said = desk.run("start", "-o", "json")
+    assert (said.code, said.json["id"], said.json["ending"]) == (0, held["id"], "promoted")
+
+
+def test_ctrl_c_of_who_follows_another_controller_ends_the_watching_only(desk: Desk) -> None:
+    controller = desk.world.start()
+    controller.run(stop=lambda record: bool(record.verdict))
+    said = interrupted(desk, verb="watch")
+    assert said.code == 130
+    assert said.out.splitlines()[-1] == "no longer watched: the rollout itself goes on"
+    desk.clock.meanwhile = lambda: None
+    said = interrupted(desk, verb="pause")
+    assert (said.code, said.out.splitlines()[-1]) == (130, "no longer watched: the rollout itself goes on")
+    assert controller.run().phase == "paused"
+
+
+STEERING = ("abort", "rollback", "pause", "resume", "promote")
+
+
+@pytest.mark.parametrize("verb", STEERING)
+def test_plain_is_an_option_of_every_steering_command(desk: Desk, verb: str) -> None:
+    text = " ".join(desk.call("rollout", verb, "--help").out.split())
+    assert "--plain" in text
+    assert "One line an event, on a terminal too." in text
+
+
+@pytest.mark.parametrize(("verb", "code"), [("abort", 11), ("rollback", 10), ("promote", 0)])
+def test_a_steering_command_that_drives_by_itself_says_what_it_does_line_by_line(
+    desk: Desk, verb: str, code: int
+) -> None:
+    interrupted(desk, sleeps=20)
+    said = desk.run(verb, "--plain")
+    assert said.code == code
+    assert f"{verb} by" in said.out
+    assert "report: " in said.out.splitlines()[-1]
+
+
+def test_a_steering_command_shows_what_another_controller_does_for_it(desk: Desk) -> None:
+    controller = desk.world.start()
+    controller.run(stop=lambda record: bool(record.verdict))
+    before = controller.record.seq
+
+    def work() -> None:
+        desk.clock.meanwhile = lambda: None
+        controller.run()
+
+    desk.clock.meanwhile = work
+    said = desk.run("abort", "--plain")
+    assert said.code == 11
+    told = [line for line in said.out.splitlines() if line[2:3] == ":"]
+    log = desk.world.store().log(controller.record.id)
+    assert len(told) == len([entry for entry in log if entry.seq >= before])  # not what was before the request
+    assert "abort by" in told[0]
+
+
+def test_promote_and_resume_say_in_their_help_that_a_new_judge_starts(desk: Desk) -> None:
+    for verb in ("promote", "resume"):
+        assert "a new judge starts" in " ".join(desk.call("rollout", verb, "--help").out.split())
+
+
+def test_promote_out_of_a_pause_that_a_gate_led_to_says_so(desk: Desk) -> None:
+    desk.write(SPEC | {"rollout": SPEC["rollout"] | {"on_failure": "pause"}})
+    desk.world.errors = 0.3
+    assert desk.run("start").code == 12
+    desk.world.errors = 0.0
+    said = desk.run("promote", "--plain")
+    assert said.code == 0
+    assert "; a gate had failed: a new judge starts here" in said.out
+
+
+def test_a_rollout_that_was_never_begun_says_so_and_the_next_one_is_not_in_its_way(desk: Desk) -> None:
+    put = RolloutStore._put
+
+    def fails(store: RolloutStore, name: str, data: bytes, generation: str) -> None:
+        if name == "current.json":
+            raise StateError(f"{store.where}/{name}: cannot be written (No space left on device)")
+        put(store, name, data, generation)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(RolloutStore, "_put", fails)
+        said = desk.run("start")
+        assert (said.code, "No space left" in said.err) == (6, True)
+    assert desk.run("status").code == 6
+    (lone,) = desk.run("history", "-o", "json").json
+    assert (lone["ending"], lone["phase"]) == ("not_begun", "preflight")
+    desk.clock.time += 1
+    assert desk.run("start").code == 0
+    first, second = desk.run("history").out.splitlines()
+    assert first.split()[:2] == [lone["id"], "not_begun"]
+    assert "nothing was done; `rollout start` begins another" in first
+    assert second.split()[1] == "promoted"
+    assert desk.world.target.deploys == 1
+    assert desk.run("history", "--id", lone["id"]).code == 0
+
+
+def test_help_of_the_group_is_that_of_its_commands(desk: Desk) -> None:
+    text = desk.call("rollout", "--help").out
+    for verb in ("start", "status", "watch", *STEERING, "retry", "history", "report", "plan", "tick", "judge"):
+        assert any(line.split()[:1] == [verb] for line in text.splitlines()), verb
