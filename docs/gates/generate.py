@@ -267,8 +267,8 @@ Every minute counts as one observation, whatever its requests. It passes when th
 the opposite is.
 
 A critical gate with `max` or `min` on a `cloud_monitoring` query becomes an alert policy too. Its
-filter must name a resource, which `vertex-deploy check` demands: `... AND resource.type="global"`. Preflight warns (or refuses, see `on_missing_metrics`)
-where stable had no value of the metric in the last hour.
+filter must name a resource, which `vertex-deploy check` demands: `... AND resource.type="global"`. Preflight warns (or
+refuses, see `on_missing_metrics`) where stable had no value of the metric in the last hour.
 
 A canary rated 4.6 where stable has 4.0 (5% more would be 4.2; "requests" counts minutes here):
 

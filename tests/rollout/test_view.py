@@ -124,6 +124,8 @@ def test_exit_codes_of_the_other_endings() -> None:
 def test_quantities_carry_their_unit() -> None:
     assert quantity(0.0123, "share") == "1.23%"
     assert quantity(87.25, "ms") == "87.25 ms"
+    assert quantity(10_000, "ms") == "10000 ms"
+    assert quantity(9999.7, "") == "10000"
     assert quantity(None, "ms") == "not measured"
 
 

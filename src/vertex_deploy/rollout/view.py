@@ -11,6 +11,7 @@ from math import log
 from typing import TYPE_CHECKING, Any
 
 from vertex_deploy.errors import ExitCode
+from vertex_deploy.rollout.judge.verdict import digits
 from vertex_deploy.rollout.machine import SUMMARY, Phase
 from vertex_deploy.spec.units import format_duration
 
@@ -257,7 +258,7 @@ def quantity(value: float | None, unit: str) -> str:
         return "not measured"
     if unit == "share":
         return f"{value * 100:.3g}%"
-    return f"{value:.4g} ms" if unit == "ms" else f"{value:.4g}"
+    return f"{digits(value)} {unit}".rstrip()
 
 
 def _shares(record: Record) -> tuple[Share, ...]:

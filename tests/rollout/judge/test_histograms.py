@@ -57,3 +57,21 @@ def test_limit_on_a_bound_and_above_all_bounds():
 def test_cut_is_the_bound_with_the_share_nearest_to_the_wanted_one():
     assert h.cut((10.0, 20.0, 40.0), (80, 14, 5, 1), 0.05) == 20.0
     assert h.cut((10.0, 20.0), (9, 0, 0), 0.05) is None
+
+
+def test_the_bound_beyond_is_one_that_no_request_slowed_by_the_factor_would_pass():
+    bounds = (100.0, 140.0, 200.0)
+    assert h.beyond(bounds, (0, 5, 0, 0), 1.0) == 140
+    assert h.beyond(bounds, (3, 5, 0, 0), 1.1) == 200
+    assert h.beyond(bounds, (0, 5, 0, 0), 1.5) is None, "140 times 1.5 is above all bounds"
+    assert h.beyond(bounds, (0, 0, 0, 1), 1.0) is None, "the last bucket has no end"
+    assert h.beyond(bounds, (0, 0, 0, 0), 1.0) is None
+
+
+def test_the_bound_within_counts_from_the_lower_end_of_the_quantiles_bucket():
+    bounds = (100.0, 120.0, 150.0)
+    assert h.within(Histogram(bounds, (0, 9, 0, 0)), 0.95, 1.25) == 120
+    assert h.within(Histogram(bounds, (0, 9, 0, 0)), 0.95, 1.1) == 100
+    assert h.within(Histogram(bounds, (0, 9, 0, 0)), 0.95, 0.9) is None
+    assert h.within(Histogram(bounds, (9, 0, 0, 0)), 0.95, 10.0) is None, "it begins at 0"
+    assert h.within(Histogram(bounds, (0, 0, 0, 0)), 0.95, 1.25) is None

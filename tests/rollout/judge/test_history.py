@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.rollout.judge.samples import gate
+from tests.rollout.judge.samples import gate, minute
 from vertex_deploy.errors import UsageError
 from vertex_deploy.rollout.judge import Outcome, run_history
 from vertex_deploy.rollout.judge.history import entry_to_json, parse_history, replay_entries
@@ -51,6 +51,12 @@ def test_steps_and_bake_are_followed():
     verdicts = replay_entries(parse_history(history), GATES)
     assert [verdict.step for verdict in verdicts] == ["10%", "50%", "bake"]
     assert [verdict.readings[0].samples for verdict in verdicts] == [600, 600, 600]
+
+
+@pytest.mark.parametrize("end", ["2026-11-21T10:01:00Z", "2026-11-21t10:01:00.000000000z", "2026-11-21T15:31:00+05:30"])
+def test_every_form_of_a_time_that_rfc_3339_allows_is_read(end):
+    (read,) = parse_history(json.dumps([entry(1) | {"end": end}]))
+    assert read.interval.end == minute(1)
 
 
 def test_counts_may_be_text_as_google_writes_them():

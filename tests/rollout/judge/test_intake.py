@@ -204,8 +204,9 @@ def test_a_number_that_is_none_is_not_measured():
     assert judged(*broken, gates=(stars,)).outcome is Outcome.INSUFFICIENT
 
 
-def test_an_interval_without_length_is_ignored():
-    verdict = judged(interval(1, GOOD, BROKEN, seconds=0))
+@pytest.mark.parametrize("seconds", [0, -60, math.nan, math.inf])
+def test_an_interval_without_length_is_ignored(seconds):
+    verdict = judged(interval(1, GOOD, BROKEN, seconds=seconds))
     assert verdict.outcome is Outcome.INSUFFICIENT
     assert "no length" in verdict.notes[0]
 

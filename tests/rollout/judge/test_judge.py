@@ -315,3 +315,49 @@ def test_rejections_are_no_errors_and_errors_no_rejections():
 def test_more_rejections_and_errors_than_requests_are_a_reset_counter():
     torn = VersionSample(requests=60, errors=31, rejected=30)
     assert last((REFUSALS,), interval(0, refused(0, 540), torn)).readings[0].samples == 0
+
+
+def narrow(milliseconds, requests, growth=1.2):
+    """Every request takes as long as the others: all in one bucket."""
+    bounds = tuple(growth**i for i in range(1, 60))
+    counts = [0] * (len(bounds) + 1)
+    counts[next(i for i, bound in enumerate(bounds) if milliseconds <= bound)] = requests
+    return sample(requests, 0, Histogram(bounds, tuple(counts)))
+
+
+def paced(margin, *canary, growth=1.2):
+    gates = (gate(metric="latency_p95", **margin),)
+    both = [(narrow(95, 540, growth), narrow(slow, 60, growth)) for slow in canary]
+    return last(gates, *(interval(n, *pair) for n, pair in enumerate(both, 1)))
+
+
+def test_latencies_that_are_all_alike_pass_where_the_bucket_is_narrower_than_the_margin():
+    assert paced({"worse_than_stable": "25%"}, *[95] * 10).outcome is Outcome.PASS
+    wide = paced({"worse_than_stable": "25%"}, *[95] * 10, growth=1.4)
+    assert wide.outcome is Outcome.INSUFFICIENT
+    assert "one bucket, too wide to tell by; give the gate a max" in wide.explanation
+
+
+def test_a_canary_that_turns_slow_late_fails_though_no_bound_splits_stables_latencies():
+    assert paced({"worse_than_stable": "25%"}, *[95] * 10, 400, 400).outcome is Outcome.FAIL
+    assert paced({"evidence": {}}, *[95] * 10, 400, 400).outcome is Outcome.FAIL
+
+
+def test_an_improvement_to_below_stables_only_bucket_is_shown():
+    assert paced({"better_than_stable": "10%"}, *[40] * 10).outcome is Outcome.PASS
+    assert paced({"better_than_stable": "10%"}, *[95] * 10).outcome is Outcome.INSUFFICIENT
+
+
+def test_a_proof_by_earlier_minutes_says_so_where_this_steps_are_within_the_limit():
+    judge = Judge((gate(metric="error_rate", max="1%"),))
+    judge.begin_step("10%", minute(0))
+    assert "; proved over the limit" in judge.update(interval(1, sample(540), sample(60, 30))).explanation
+    judge.begin_step("50%", minute(1))
+    said = judge.update(interval(2, sample(300), sample(300))).explanation
+    assert "is 0% over 300 requests; all minutes of the rollout together prove it over the limit of 1%" in said
+
+
+def test_an_improvement_says_whether_it_is_shown():
+    better = (gate(metric="latency_p95", better_than_stable="10%"),)
+    assert last(better, *minutes(1, medians=(200.0, 120.0))).readings[0].explanation.endswith("shown to be met")
+    assert "too little to show that improvement" in last(better, *minutes(1, 2, medians=(200.0, 150.0))).explanation

@@ -88,3 +88,46 @@ def cut(bounds: tuple[float, ...], counts: tuple[float, ...], share: float) -> f
             if best is None or distance < best[0]:
                 best = (distance, bound)
     return best[1] if best else None
+
+
+def beyond(bounds: tuple[float, ...], counts: tuple[float, ...], factor: float) -> float | None:
+    """The first bound that no request would reach if each took ``factor`` times as long; None where there is none."""
+    filled = [index for index, count in enumerate(counts) if count]
+    if not filled or filled[-1] == len(bounds):
+        return None
+    slowest = bounds[filled[-1]] * factor
+    return next((bound for bound in bounds if bound >= slowest), None)
+
+
+def within(histogram: Histogram, q: float, factor: float) -> float | None:
+    """The largest bound within ``factor`` times quantile ``q``, wherever in its bucket that is; None without one."""
+    rank, seen = q * histogram.total, 0
+    for low, count in zip((0.0, *histogram.bounds), histogram.counts, strict=True):
+        seen += count
+        if count and seen >= rank:
+            return max((bound for bound in histogram.bounds if bound <= low * factor), default=None)
+    return None
+
+
+def tail_odds(bounds: tuple[float, ...], counts: tuple[float, ...], limit: float, factor: float) -> float:
+    """Odds ratio of exceeding ``limit`` that latencies ``factor`` times as long show against the given ones."""
+    total, index = sum(counts), bounds.index(limit)
+    above = sum(counts[index + 1 :])
+    moved, target = above, limit / factor
+    if factor >= 1:
+        while index >= 0:
+            low = bounds[index - 1] if index else min(0.0, bounds[0])
+            moved += counts[index] * (bounds[index] - max(low, target)) / (bounds[index] - low)
+            if low <= target:
+                break
+            index -= 1
+    else:
+        index += 1
+        while index < len(bounds):
+            low = bounds[index - 1]
+            moved -= counts[index] * (min(bounds[index], target) - low) / (bounds[index] - low)
+            if bounds[index] >= target:
+                break
+            index += 1
+    share, shifted = (min(max(part / total, 1e-9), 1 - 1e-9) for part in (above, moved))
+    return shifted / (1 - shifted) * (1 - share) / share

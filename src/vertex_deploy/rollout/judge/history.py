@@ -271,8 +271,8 @@ def _entry(value: Any) -> Entry:
 
 def _moment(value: Any) -> datetime:
     try:
-        moment = datetime.fromisoformat(value)
-    except (TypeError, ValueError):
+        moment = datetime.fromisoformat(value.upper())  # RFC 3339 allows t and z, too
+    except (AttributeError, ValueError):
         raise _Problem(
             ("end",), f"{_brief(value)} is not a time; write RFC 3339, such as 2026-11-21T10:01:00Z"
         ) from None

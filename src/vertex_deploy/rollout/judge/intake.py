@@ -114,7 +114,7 @@ class Ledger:
         Returns:
             How it may be used, or None if it is ignored.
         """
-        if interval.seconds <= 0:
+        if not 0 < interval.seconds < inf:
             self._count("empty")
             return None
         intake = self.classify(interval)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from vertex_deploy.rollout.judge.checks import SHOWN, Check, Finding, Look
 from vertex_deploy.rollout.judge.likelihood import betting_log_ratios
 from vertex_deploy.rollout.judge.process import Process
-from vertex_deploy.rollout.judge.verdict import Outcome
+from vertex_deploy.rollout.judge.verdict import Outcome, digits
 
 if TYPE_CHECKING:
     from vertex_deploy.metrics.types import VersionSample
@@ -95,13 +95,17 @@ class Mean(Check):
         bound = self.limit if self.limit is not None else None if stable is None else self._factor * stable
         side = "at most" if self.upper else "at least"
         against = (
-            "" if self.limit is not None else f", stable's {stable:.4g}" if stable is not None else ", stable's unknown"
+            ""
+            if self.limit is not None
+            else f", stable's {digits(stable)}"
+            if stable is not None
+            else ", stable's unknown"
         )
         were = "value was" if self._clipped == 1 else "values were"
         clipped = f"; {self._clipped} {were} outside its range and clipped" if self._clipped else ""
         intervals = f"{self.canary.points} interval{'' if self.canary.points == 1 else 's'}"
-        shown = "unknown" if value is None else f"{value:.4g}"
-        wanted = "unknown" if bound is None else f"{bound:.4g}"
+        shown = "unknown" if value is None else digits(value)
+        wanted = "unknown" if bound is None else digits(bound)
         said = (
             f"{self.gate.metric} of the canary is {shown} over {intervals}{against};"
             f" {side} {wanted} is accepted{clipped}"

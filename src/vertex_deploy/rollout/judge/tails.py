@@ -21,7 +21,7 @@ from vertex_deploy.rollout.judge.likelihood import (
 )
 from vertex_deploy.rollout.judge.overshoot import of_limit, of_table
 from vertex_deploy.rollout.judge.process import Process
-from vertex_deploy.rollout.judge.verdict import Kind, Outcome
+from vertex_deploy.rollout.judge.verdict import Kind, Outcome, digits
 from vertex_deploy.spec.gates import Evidence
 
 if TYPE_CHECKING:
@@ -167,7 +167,8 @@ class Absolute(Check):
 
         odds = f"{exp(min(self.log_evidence(), 27.0)):.3g}:1 of {self.needed:.3g}:1"
         if self._proved:
-            return found(Outcome.FAIL, f"{said}; proved over {of}, {self._proved} (evidence {odds} needed)")
+            proved = "proved over" if self._over(self.canary) else "all minutes of the rollout together prove it over"
+            return found(Outcome.FAIL, f"{said}; {proved} {of}, {self._proved} (evidence {odds} needed)")
         if self._over(self.canary):
             if self._hold and not look.bake and self.stable.requests and self._over(self.stable):
                 return found(
@@ -207,10 +208,12 @@ class Relative(Check):
     def __post_init__(self) -> None:
         self._evidence = self.gate.evidence or Evidence()
         # An improvement is a claim: it must be shown. That nothing got worse need only be shown up to ``detect``.
-        self._detect = 1.0 if self.gate.better_than_stable is not None else self._evidence.detect
+        self._improves = self.gate.better_than_stable is not None
+        self._detect = 1.0 if self._improves else self._evidence.detect
         self._against = Process(len(WORSE), self.needed)
         self._for = Process(len(_better(self._detect)), SHOWN, all_at_once=True)
         self._past: tuple[tuple[float, ...], tuple[float, ...]] | None = None
+        self._one_bucket = False
 
     def new_step(self) -> None:
         """Forget the window, invest anew; what must be shown must be shown again."""
@@ -253,10 +256,16 @@ class Relative(Check):
             past = self._past[1]
         self._remember(other)
         limit = histograms.cut(other.bounds, past, 1 - self.gate.quantile)
+        self._one_bucket = limit is None
+        if limit is None:
+            # No bound splits stable's requests: beyond the bucket of all of them, only the canary's can be slow.
+            limit = histograms.beyond(other.bounds, past, max(1.0, self.gate.factor or 1.0))
         if limit is None:
             return None
         odds = (
-            self._evidence.odds if self.gate.factor is None else _tail_odds(other.bounds, past, limit, self.gate.factor)
+            self._evidence.odds
+            if self.gate.factor is None
+            else histograms.tail_odds(other.bounds, past, limit, self.gate.factor)
         )
         slow, stable_slow = histograms.certainly_above(one, limit), histograms.certainly_above(other, limit)
         return (one.total, slow, other.total, stable_slow), odds
@@ -301,21 +310,39 @@ class Relative(Check):
         if evidence > LEANING or (over and evidence > 1):
             return found(Outcome.CONTINUE, f"{said}; it looks worse, but that is not proved yet ({odds})")
         if not self._shown():
-            times = self._detect * factor
-            return found(
-                Outcome.INSUFFICIENT, f"{said}; too little to rule out {times:.3g} times the odds of a bad request"
-            )
-        return found(Outcome.PASS, f"{said}; nothing speaks against it ({odds})")
+            return found(Outcome.INSUFFICIENT, f"{said}; {self._lacking(factor)}")
+        why = "shown to be met" if self._improves else f"nothing speaks against it ({odds})"
+        return found(Outcome.PASS, f"{said}; {why}")
+
+    def _lacking(self, factor: float) -> str:
+        if self._one_bucket:
+            return "all of stable's lie in one bucket, too wide to tell by; give the gate a max as well"
+        if self._improves:
+            return "too little to show that improvement"
+        return f"too little to rule out {self._detect * factor:.3g} times the odds of a bad request"
 
     def _shown(self) -> bool:
         if self.gate.quantile is not None:
-            return self._for.log_value >= log(SHOWN)
+            return self._within_bucket() if self._one_bucket else self._for.log_value >= log(SHOWN)
         # Two ways to pass, so each must be twice as sure.
         spread = self._evidence.overdispersion
         lower = [with_odds(NEGLIGIBLE_ERRORS, factor) for factor in _better(1.0)]
         requests, bad = self.canary.requests, self.bad(self.canary)
         fine = _ruled_out(requests, bad, NEGLIGIBLE_ERRORS, lower, spread) >= log(2 * SHOWN)
-        return self._for.log_value >= log(2 * SHOWN) or (fine and self.gate.better_than_stable is None)
+        return self._for.log_value >= log(2 * SHOWN) or (fine and not self._improves)
+
+    def _within_bucket(self) -> bool:
+        """Whether the canary's percentile lies within the margin of the lower end of the bucket that holds stable's."""
+        quantile, one, other = self.gate.quantile or 0.0, self.canary.latency, self.stable.latency
+        if one is None or other is None:
+            return False
+        one, other = histograms.common(one, other)
+        bound = histograms.within(other, quantile, self.gate.factor or 1.0)
+        if bound is None:
+            return False
+        null, slow = 1 - quantile, histograms.certainly_above(one, bound)
+        lower = [with_odds(null, factor) for factor in _better(self._evidence.detect)]
+        return _ruled_out(one.total, slow, null, lower, self._evidence.overdispersion) >= log(SHOWN)
 
     def log_evidence(self) -> float:
         """Of the process against the canary."""
@@ -361,34 +388,10 @@ def _odds_of(share: float, factor: float) -> float:
     return factor * (1 - share) / (1 - factor * share)
 
 
-def _tail_odds(bounds: tuple[float, ...], counts: tuple[float, ...], limit: float, factor: float) -> float:
-    """Odds ratio of exceeding ``limit`` that latencies ``factor`` times as long show against the given ones."""
-    total, index = sum(counts), bounds.index(limit)
-    above = sum(counts[index + 1 :])
-    moved, target = above, limit / factor
-    if factor >= 1:
-        while index >= 0:
-            low = bounds[index - 1] if index else min(0.0, bounds[0])
-            moved += counts[index] * (bounds[index] - max(low, target)) / (bounds[index] - low)
-            if low <= target:
-                break
-            index -= 1
-    else:
-        index += 1
-        while index < len(bounds):
-            low = bounds[index - 1]
-            moved -= counts[index] * (min(bounds[index], target) - low) / (bounds[index] - low)
-            if bounds[index] >= target:
-                break
-            index += 1
-    share, shifted = (min(max(part / total, 1e-9), 1 - 1e-9) for part in (above, moved))
-    return shifted / (1 - shifted) * (1 - share) / share
-
-
 def show(value: float | None, unit: str) -> str:
     """A number with its unit, for a sentence."""
     if value is None:
         return "unknown"
     if unit == "share":
         return f"{value * 100:.3g}%"
-    return f"{value:.4g} ms" if unit == "ms" else f"{value:.4g}"
+    return f"{digits(value)} {unit}".rstrip()

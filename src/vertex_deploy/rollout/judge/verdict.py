@@ -129,6 +129,11 @@ class Verdict:
         )
 
 
+def digits(value: float) -> str:
+    """A number for a sentence: four digits, or all before the point."""
+    return f"{value:.4g}" if abs(value) < 9999.5 else f"{value:.0f}"  # noqa: PLR2004 - what four digits can say
+
+
 def _moment(text: str | None) -> datetime | None:
     return datetime.fromisoformat(text) if text else None
 
