@@ -22,7 +22,13 @@ class Cli:
     def run(self, *arguments: str, check: bool = True, **env: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "vertex_deploy", "local", *arguments]
         found = subprocess.run(
-            command, cwd=self.folder, env={**os.environ, **env}, capture_output=True, text=True, timeout=90, check=False
+            command,
+            cwd=self.folder,
+            env={**os.environ, **env},
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
         )
         assert not check or found.returncode == 0, found.stderr
         return found

@@ -64,7 +64,7 @@ class Rollouts:
 
     def run(self, verb: str, *arguments: str) -> tuple[int, str]:
         process = self.begin(verb, *arguments)
-        out, err = process.communicate(timeout=150)
+        out, err = process.communicate(timeout=300)
         return process.returncode, out or err
 
     def json(self, verb: str, *arguments: str) -> tuple[int, dict[str, Any]]:
@@ -164,7 +164,7 @@ class Rollouts:
                 client.join()
 
     def _send(self, address: str, path: str, pause: float, stop: threading.Event) -> None:
-        connection = http.client.HTTPConnection(address, timeout=20)
+        connection = http.client.HTTPConnection(address, timeout=60)
         while not stop.is_set():
             connection.request("POST", path, b'{"instances":[1]}', {"Content-Type": "application/json"})
             answer = connection.getresponse()
@@ -174,7 +174,7 @@ class Rollouts:
         connection.close()
 
 
-def until(condition: Callable[[], bool], seconds: float = 60) -> None:
+def until(condition: Callable[[], bool], seconds: float = 150) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "not in time"

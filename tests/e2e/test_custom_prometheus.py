@@ -11,7 +11,9 @@ import shutil
 import subprocess
 import threading
 import time
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
@@ -61,7 +63,7 @@ class Exporter(ThreadingHTTPServer):
     def text(self) -> str:
         served = 10 * (time.monotonic() - self.began)
         lines = []
-        for version, cost in self.costs.items():
+        for version, cost in list(self.costs.items()):
             for replica, share in (("0", 0.75), ("1", 0.25)):
                 labels = f'{{deployed_model_id="{version}",replica="{replica}"}}'
                 lines += [f"requests_total{labels} {served * share}", f"cost_total{labels} {served * share * cost}"]
@@ -116,7 +118,7 @@ def scraping(exporter: Exporter, folder: Path) -> Iterator[str]:
     with log.open("w") as file:
         process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT)
     try:
-        until(lambda: "ready to receive web requests" in log.read_text() or process.poll() is not None, 30)
+        until(lambda: "ready to receive web requests" in log.read_text() or process.poll() is not None)
         found = re.search(r'"?Listening on"? address=(127\.0\.0\.1:\d+)', log.read_text())
         assert found, log.read_text()
         yield f"http://{found[1]}"
@@ -150,7 +152,7 @@ def gauge(url: str, query: str) -> PrometheusGauge:
 
 def test_the_means_of_both_versions_are_read_at_the_ends_of_the_intervals(prometheus: str) -> None:
     asked = gauge(prometheus, COST)
-    until(lambda: len(asked.points(["dear", "cheap"], last_seconds(3))) == 6, 30)
+    until(lambda: len(asked.points(["dear", "cheap"], last_seconds(3))) == 6)
     intervals = last_seconds(3)
     found = asked.points(["dear", "cheap"], intervals)
     ends = [interval.end.timestamp() for interval in intervals]
@@ -164,7 +166,7 @@ def test_a_version_that_is_not_scraped_was_not_measured(prometheus: str) -> None
 
 def test_an_expression_of_several_series_is_refused_with_their_names(prometheus: str) -> None:
     asked = gauge(prometheus, 'requests_total{deployed_model_id="{deployed_model_id}"}')
-    until(lambda: bool(gauge(prometheus, COST).points(["dear"], last_seconds(1))), 30)
+    until(lambda: bool(gauge(prometheus, COST).points(["dear"], last_seconds(1))))
     with pytest.raises(CloudError, match=r'2 series where one is needed .*replica="0".*put sum') as caught:
         asked.points(["dear"], last_seconds(1))
     assert not caught.value.transient
@@ -180,7 +182,7 @@ def test_what_prometheus_says_of_a_wrong_expression_is_passed_on(prometheus: str
 def test_a_prometheus_that_is_gone_is_an_error_that_may_pass(exporter: Exporter, tmp_path: Path) -> None:
     with scraping(exporter, tmp_path) as url:
         asked = gauge(url, COST)
-        until(lambda: bool(asked.points(["dear"], last_seconds(1))), 30)
+        until(lambda: bool(asked.points(["dear"], last_seconds(1))))
     with pytest.raises(CloudError) as caught:
         asked.points(["dear"], last_seconds(1))
     assert caught.value.code == "UNAVAILABLE"
@@ -199,12 +201,17 @@ class Watched(Rollouts):
         path.write_text(yaml.safe_dump(spec | {"monitoring": {"prometheus": {"url": self.url}}}))
 
 
-@pytest.mark.parametrize(
-    ("canary", "code", "ending"), [(0.002, 0, "promoted"), (0.009, 10, "rolled_back")], ids=["same", "dearer"]
-)
-def test_a_rollout_is_judged_by_what_prometheus_scraped(
-    vertex: Cli, exporter: Exporter, prometheus: str, *, canary: float, code: int, ending: str
-) -> None:
+@dataclass
+class Story:
+    """What a rollout came to: exit code, record, and what was printed."""
+
+    code: int
+    record: dict[str, Any]
+    said: str
+
+
+def story(cli: Cli, exporter: Exporter, url: str, *, name: str, canary: float) -> Story:
+    """A second version, whose requests cost ``canary``, is rolled out under traffic; stable's cost 0.002."""
     gate: dict[str, Any] = {
         "metric": "cost_per_request",
         "worse_than_stable": "100%",
@@ -213,9 +220,8 @@ def test_a_rollout_is_judged_by_what_prometheus_scraped(
         "query": {"prometheus": COST},
     }
     steps = [{"weight": 50, "hold": "60s"}, {"weight": 100}]
-    settings = {"steps": steps, "gates": [gate], "keep_stable": "2s", "poll": "2s"}
-    rollouts = Watched(vertex, f"cost-{ending.replace('_', '-')}", settings)
-    rollouts.url = prometheus
+    rollouts = Watched(cli, name, {"steps": steps, "gates": [gate], "keep_stable": "2s", "poll": "2s"})
+    rollouts.url = url
     rollouts.write("one")
     said, out = rollouts.run("start")
     assert said == 0, out
@@ -225,9 +231,29 @@ def test_a_rollout_is_judged_by_what_prometheus_scraped(
         second = rollouts.begin("start")
         until(lambda: len(rollouts.records()) == 2 and bool(rollouts.record()["stable"]))
         exporter.costs[rollouts.record()["canary"]] = canary
-        out, err = second.communicate(timeout=200)
-    record = rollouts.record()
-    assert (second.returncode, record["ending"]) == (code, ending), f"{record['reason']}\n{out}{err}"
-    if ending == "rolled_back":
-        assert "cost_per_request of the canary is 0.009 over" in record["reason"]
-        assert "stable's 0.002" in record["reason"]
+        out, err = second.communicate(timeout=300)
+    return Story(second.returncode, rollouts.record(), out + err)
+
+
+@pytest.fixture(scope="module")
+def stories(vertex: Cli, exporter: Exporter, prometheus: str) -> Iterator[dict[str, Future[Story]]]:
+    """Both rollouts, under way at the same time, each on an endpoint of its own."""
+    costs = {"same": 0.002, "dearer": 0.009}
+    with ThreadPoolExecutor(max_workers=len(costs)) as pool:
+        yield {
+            name: pool.submit(story, vertex, exporter, prometheus, name=f"cost-{name}", canary=cost)
+            for name, cost in costs.items()
+        }
+
+
+def test_a_version_whose_requests_cost_the_same_by_prometheus_is_promoted(stories: dict[str, Future[Story]]) -> None:
+    found = stories["same"].result(timeout=300)
+    assert (found.code, found.record["ending"]) == (0, "promoted"), f"{found.record['reason']}\n{found.said}"
+
+
+def test_a_version_whose_requests_cost_more_by_prometheus_is_rolled_back(stories: dict[str, Future[Story]]) -> None:
+    found = stories["dearer"].result(timeout=300)
+    reason = found.record["reason"]
+    assert (found.code, found.record["ending"]) == (10, "rolled_back"), f"{reason}\n{found.said}"
+    assert "cost_per_request of the canary is 0.009 over" in reason
+    assert "stable's 0.002" in reason

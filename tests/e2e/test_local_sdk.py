@@ -26,7 +26,7 @@ def python(cli, script, *arguments):
         env={**os.environ, **cli.json("env")},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         check=False,
     )
     assert found.returncode == 0, found.stderr[-4000:]
@@ -64,7 +64,7 @@ def test_gcloud_takes_a_model_from_upload_to_deletion(vertex, tmp_path):
 
     def gcloud(*arguments, fmt="json"):
         command = ["gcloud", "ai", *arguments, "--region=us-central1", f"--format={fmt}"]
-        found = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+        found = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
         assert found.returncode == 0, found.stderr
         return json.loads(found.stdout) if fmt == "json" and found.stdout.strip() else found.stdout
 

@@ -67,7 +67,7 @@ def test_an_abort_takes_both_regions_back(served):
     first = served.begin("start", "--env", "prod")
     until(lambda: served.record()["phase"] == "holding")
     code, out = served.run("abort", "--env", "prod", "-o", "json")
-    first.communicate(timeout=60)
+    first.communicate(timeout=300)
     assert (code, endings(out)) == (11, {"us": "aborted", "eu": "aborted"})
     assert first.returncode == 11
 

@@ -50,7 +50,7 @@ def test_gcloud_makes_shows_and_deletes_a_pool(vertex, tmp_path):
     def gcloud(verb, *arguments):
         command = ["gcloud", "beta", "ai", "deployment-resource-pools", verb, *arguments]
         command += ["--region=us-central1", "--format=json"]
-        found = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+        found = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
         assert found.returncode == 0, found.stderr
         return json.loads(found.stdout) if found.stdout.strip() else None
 

@@ -37,7 +37,7 @@ def test_a_rollout_killed_in_a_hold_goes_on_and_no_request_fails(served):
     served.write("two")
     served.answers.clear()
     first = served.begin("start")
-    until(lambda: served.status()["phase"] == "holding")
+    until(lambda: served.record()["phase"] == "holding")
     time.sleep(3)
     first.send_signal(signal.SIGKILL)
     first.communicate()
@@ -53,9 +53,9 @@ def test_a_rollout_killed_in_a_hold_goes_on_and_no_request_fails(served):
 def test_a_version_that_fails_requests_is_rolled_back_with_its_own_exit_code(served):
     served.write("three")
     first = served.begin("start", "--events", "events.ndjson", "-o", "json")
-    until(lambda: served.status()["phase"] == "holding")
+    until(lambda: served.record()["phase"] == "holding")
     served.cli.run("fault", "tiny@3", "--fail", "50%")
-    out, err = first.communicate(timeout=120)
+    out, err = first.communicate(timeout=300)
     served.cli.run("fault", "--clear")
     assert first.returncode == 10, err
     found = json.loads(out)
@@ -92,8 +92,8 @@ def test_a_rollout_kept_in_a_bucket_is_planned_started_and_read_back_from_anywhe
 def test_abort_from_another_terminal_ends_both_with_the_same_code(served):
     served.write("four")
     first = served.begin("start")
-    until(lambda: served.status()["phase"] == "holding")
+    until(lambda: served.record()["phase"] == "holding")
     code, out = served.run("abort")
-    first.communicate(timeout=60)
+    first.communicate(timeout=300)
     assert (code, first.returncode) == (11, 11), out
     assert served.status()["ending"] == "aborted"

@@ -106,9 +106,9 @@ def good(stage: Stage) -> Story:
     rollouts.write("two")
     with stage.traffic(rollouts):
         first = rollouts.begin("start", "-o", "json")
-        until(lambda: rollouts.record()["phase"] == "holding", 90)
+        until(lambda: rollouts.record()["phase"] == "holding")
         code, story.text = rollouts.run("watch")
-        out, err = first.communicate(timeout=120)
+        out, err = first.communicate(timeout=300)
         assert out, err
         assert code == first.returncode
         story.said["start"] = (first.returncode, json.loads(out))
@@ -172,9 +172,9 @@ def aborted(stage: Stage) -> Story:
     rollouts.write("two")
     with stage.traffic(rollouts):
         first = rollouts.begin("start", "-o", "json")
-        until(lambda: rollouts.answers["two"] > 20, 90)
+        until(lambda: rollouts.answers["two"] > 20)
         story.said["abort"] = rollouts.json("abort")
-        out, err = first.communicate(timeout=60)
+        out, err = first.communicate(timeout=300)
         assert out, err
         story.said["start"] = (first.returncode, json.loads(out))
     return stage.told(rollouts, story)
@@ -246,7 +246,7 @@ def stories(vertex: Cli) -> Any:
 
         def story(scenario: Callable[[Stage], Story]) -> Story:
             found: Future[Story] = futures[scenario]
-            return found.result(timeout=240)
+            return found.result(timeout=300)
 
         yield story
 
