@@ -115,3 +115,11 @@ def test_a_custom_metric_that_cannot_be_read_is_warned_of_once_with_and_without_
         world.source.produce = lambda *_: []
     controller.run(stop=lambda record: record.phase is Phase.HOLDING and record.step == 1)
     assert warnings(world) == ["metrics could not be read: rating: UNAVAILABLE"]
+
+
+def test_a_hold_that_goes_on_without_a_gate_says_so() -> None:
+    world = rated_world()
+    assert world.run().ending is Ending.PROMOTED
+    steps = [entry.text for entry in world.store().log(world.record().id) if entry.data.get("event") == "passed"]
+    assert len(steps) == 2
+    assert all(text.startswith("the hold is over; inconclusive, which its gate ignores: rating") for text in steps)

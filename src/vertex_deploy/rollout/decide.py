@@ -188,7 +188,10 @@ def _holding(record: Record, plan: Plan, seen: Seen) -> Action:  # noqa: PLR0911
     if blind and outcome is not Outcome.FAIL:
         outcome, why = Outcome.INSUFFICIENT, blind
     if outcome is Outcome.PASS:
-        return _onward(record, plan, why)
+        ignored = verdict is not None and verdict.outcome is not Outcome.PASS
+        return _onward(
+            record, plan, f"the hold is over; inconclusive, which its gate ignores: {why}" if ignored else why
+        )
     if outcome is Outcome.FAIL:
         return _failed(plan, why)
     if plan.on_inconclusive == "proceed":
