@@ -73,6 +73,7 @@ class Meter:
         self._matched: dict[_Ident, tuple[list[SeriesKey], list[tuple[SeriesKey, SeriesKey]]]] = {}
         self._at = At(0)
         self._aligned: dict[tuple[SeriesKey, str, int, int], Series | None] = {}
+        self._grouped: dict[tuple[object, ...], Series | None] = {}
         self._values: dict[_Ident, dict[_Labels, float]] = {}
 
     def measure(self, policy: Policy, at: At) -> list[list[Reading]]:
@@ -88,6 +89,7 @@ class Meter:
         if at != self._at:
             self._at = at
             self._aligned.clear()
+            self._grouped.clear()
             self._values.clear()
         return [self._measured(policy, condition) for condition in policy.conditions]
 
@@ -151,13 +153,26 @@ class Meter:
     def _run(self, ident: _Ident, selection: Selection) -> list[Series]:
         steps, now = selection.steps, self._at.now
         window = max((step.period for step in steps), default=0) or self._at.minute
-        keys = [key for key, _ in self._matching(ident[0], selection)]
+        matching = self._matching(ident[0], selection)
         if not steps:
-            return [self._raw(key, selection, now - window) for key in keys]
+            return [self._raw(key, selection, now - window) for key, _ in matching]
+        groups: dict[SeriesKey, list[SeriesKey]] = {}
+        for key, result in matching:
+            # With a second step the result is that of both.
+            groups.setdefault(query.result_key(key, steps[:1]) if steps[1:] else result, []).append(key)
         with query.same_buckets():
-            found = (self._first(key, selection, window) for key in keys)
-            first = query.reduced([series for series in found if series], steps[0])
-        return query.run(first, steps[1:], start=now - window, end=now)
+            found = [self._group(tuple(members), selection, window) for members in groups.values()]
+        return query.run([series for series in found if series], steps[1:], start=now - window, end=now)
+
+    def _group(self, members: tuple[SeriesKey, ...], selection: Selection, window: int) -> Series | None:
+        """Series that the first reducer makes one."""
+        step = selection.steps[0]
+        ident = (members, step.aligner, step.period, step.reducer, step.group_by, window)
+        if ident not in self._grouped:
+            first = (self._first(key, selection, window) for key in members)
+            found = query.reduced([series for series in first if series], step)
+            self._grouped[ident] = found[0] if found else None
+        return self._grouped[ident]
 
     def _first(self, key: SeriesKey, selection: Selection, window: int) -> Series | None:
         """A series after the first aligner."""
