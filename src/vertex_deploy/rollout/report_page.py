@@ -228,8 +228,8 @@ def _verdict_tables(data: Mapping[str, Any]) -> str:
         rows = "".join(
             f'<tr class="{escape(r["outcome"])}"><td>{ICONS[r["outcome"]]} {escape(r["outcome"])}</td>'
             f"<td>{escape(r['gate'])} <small>{escape(r['kind'])}</small></td>"
-            f"<td>{quantity(r['value'], r['unit'])}</td><td>{quantity(r['threshold'], r['unit'])}</td>"
-            f"<td>{quantity(r['stable'], r['unit'])}</td><td>{r['samples']}</td>"
+            f"<td>{escape(quantity(r['value'], r['unit']))}</td><td>{escape(quantity(r['threshold'], r['unit']))}</td>"
+            f"<td>{escape(quantity(r['stable'], r['unit']))}</td><td>{r['samples']}</td>"
             f"<td>{r['evidence']:.3g} of {r['evidence_needed']:.3g}</td><td>{escape(r['explanation'])}</td></tr>"
             for r in verdict["readings"]
         )

@@ -138,6 +138,7 @@ def put_away(store: RolloutStore, controller: Controller, on_warning: Callable[[
     controller.close()
     try:
         if store.owns(controller.record):
+            store.bind(controller.record)
             write_report(store, controller.record)
     except (CloudError, RolloutError) as error:
         on_warning(f"the report was not written: {error}; `vertex-deploy rollout report` writes it")

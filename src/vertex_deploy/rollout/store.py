@@ -7,6 +7,8 @@ A record is written only over the one that was read: a controller whose lease wa
 Layout below one folder (or prefix)::
 
     lease.json  current.json  requests/ID.json  ID/record.json  ID/log/00000001.json  ID/report.html
+
+See ``log`` for the pages of the history.
 """
 
 from __future__ import annotations
@@ -24,13 +26,15 @@ from typing import TYPE_CHECKING
 
 from vertex_deploy.errors import CloudError, RolloutBusy, StateError
 from vertex_deploy.rollout.blobs import Stale
-from vertex_deploy.rollout.record import MALFORMED, LogEntry, Record, described
+from vertex_deploy.rollout.log import Log
+from vertex_deploy.rollout.record import MALFORMED, Record, described
 from vertex_deploy.rollout.requests import Request, Verb
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from vertex_deploy.rollout.blobs import Blobs
+    from vertex_deploy.rollout.record import LogEntry
 
 LEASE_SECONDS = 60.0
 """How long a lease lasts without being renewed. Clocks of machines that share a store should agree within a third of
@@ -40,7 +44,6 @@ _TAKEOVERS = 5
 
 # What else lies in the folder or bucket is not ours, and never leads out of it.
 _ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]*")
-_ENTRY = re.compile(r"[0-9]{8}\.json")
 _REQUEST = re.compile(r"requests/([0-9]{15}-[0-9a-f]{6})\.json")
 
 
@@ -299,6 +302,7 @@ class RolloutStore:
             except Stale:
                 record = self.load(record.id)
                 continue
+            self.bind(record)
             return ours
         raise RolloutBusy(f"{self.where}: another controller keeps writing {name}; stop it first")
 
@@ -315,9 +319,15 @@ class RolloutStore:
 
     def _copy_tail(self, record: Record) -> None:
         if record.tail is not None:
-            entry = json.dumps(record.tail.to_json(), default=str).encode()
-            self._blobs.write(f"{record.id}/log/{record.tail.seq:08d}.json", entry)
+            self._log(record.id).write(record.tail)
         self._uncopied = None
+
+    def _log(self, rollout_id: str) -> Log:
+        return Log(self._blobs, self.where, rollout_id)
+
+    def bind(self, record: Record) -> None:
+        """Put the history together in pages: a controller a minute, as `rollout tick` makes, reads it all each time."""
+        self._log(record.id).bind(record.seq - 1)
 
     def log(self, rollout_id: str, after: int = 0) -> list[LogEntry]:
         """The history of a rollout, oldest first.
@@ -326,25 +336,13 @@ class RolloutStore:
             rollout_id: which.
             after: only entries with a higher number.
         """
-        listed = [n for n in self._blobs.names(f"{rollout_id}/log/") if _ENTRY.fullmatch(Path(n).name)]
-        names = [name for name in listed if int(Path(name).stem) > after]
-        read = zip(names, self._blobs.read_all(names), strict=True)
-        entries = [self._entry(name, raw) for name, raw in read]
+        entries = self._log(rollout_id).read(after)
         # The last entry may be committed but not copied, if the controller was killed in between.
         raw, _ = self._blobs.read(f"{rollout_id}/record.json")
         tail = Record.loads(raw, f"{self.where}/{rollout_id}/record.json").tail if raw else None
         if tail is not None and tail.seq > max(after, entries[-1].seq if entries else 0):
             entries.append(tail)
         return entries
-
-    def _entry(self, name: str, raw: bytes) -> LogEntry:
-        try:
-            return LogEntry.from_json(json.loads(raw))
-        except MALFORMED as error:
-            # The judge is rebuilt from the history: with a part of it missing it would decide otherwise.
-            raise StateError(
-                f"{self.where}/{name}: not a history entry ({described(error)}); restore it from a backup"
-            ) from error
 
     def attach(self, rollout_id: str, name: str, data: bytes) -> str:
         """Keep a file (a report) with a rollout; where it is."""
