@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,9 @@ from typing import Any
 import yaml
 
 from vertex_deploy.metrics.types import Histogram, Interval, VersionSample
-from vertex_deploy.rollout.judge import Judge, Verdict
+from vertex_deploy.rollout.judge import Judge, Reading, Verdict, run_history
+from vertex_deploy.rollout.judge.history import Entry, read_history, replay_entries
+from vertex_deploy.spec import load
 from vertex_deploy.spec.gates import Gate
 
 HERE = Path(__file__).parent
@@ -280,7 +283,84 @@ A canary rated like stable does not meet "at least 5% better":
 """
 
 
-PAGES = {"absolute.md": absolute, "relative.md": relative, "evidence.md": evidence, "custom.md": custom}
+def criteria() -> str:
+    """The page on the decision criteria of examples/judge, judged on the history that is recorded there."""
+    example = HERE.parents[1] / "examples" / "judge"
+    gates = load(example / "deploy.yaml").rollout.gates
+    seen = run_history(example / "history.json", gates)
+    entries = read_history(example / "history.json")
+    others = (
+        ("is rated 3.4", {"rating": 3.4}),
+        ("is rated like stable", {"rating": 4.0}),
+        ("costs 0.018", {"cost_per_request": 0.018}),
+    )
+    rows, ended = [], []
+    for what, gauges in others:
+        last = replay_entries([_with_gauges(entry, gauges) for entry in entries], gates)
+        minute = next((n for n, v in enumerate(last, 1) if v.outcome == "fail"), len(last))
+        verdict = last[minute - 1]
+        ended.append(f"| {what} | {minute} | {verdict.outcome} | {verdict.explanation} |")
+    first = next(n for n, v in enumerate(seen, 1) if v.outcome == "pass")
+    for reading in seen[-1].readings:
+        passes = next(n for n, v in enumerate(seen, 1) if _named(v, reading.gate).outcome == "pass")
+        rows.append(
+            f"| {reading.gate} | {number(reading.value, reading.unit)} | {number(reading.threshold, reading.unit)} "
+            f"| {number(reading.stable, reading.unit)} | {passes} | {reading.explanation} |"
+        )
+    table_rows, ended_rows = "\n".join(rows), "\n".join(ended)
+    return f"""{NOTE}# Decision criteria of four gates
+
+When may a new version replace the old one? A common answer: it is at least 10% faster at p95, rated at least 5% better,
+costs at most 20% more a request, and fails fewer than 0.5% of its requests. Each is a gate in
+[`examples/judge/deploy.yaml`](../../examples/judge/deploy.yaml); the first two ask for an improvement, which must be
+shown.
+
+```sh
+vertex-deploy rollout judge --history examples/judge/history.json --gates examples/judge/deploy.yaml
+```
+
+The history has {len(seen)} minutes; all four pass from minute {first} on. After the last minute:
+
+| gate | canary | limit | stable | first passes in minute | what the judge says |
+|---|---|---|---|---|---|
+{table_rows}
+
+The gates share one alpha of 5%. The e-value at which each fails, in whatever minute it is read:
+{_needed(seen)}.
+
+Means of custom metrics take the longest, since a minute is one observation. The same history with another rating or cost:
+
+| the canary | after minute | outcome | by |
+|---|---|---|---|
+{ended_rows}
+"""
+
+
+def _named(verdict: Verdict, gate: str) -> Reading:
+    return next(reading for reading in verdict.readings if reading.gate == gate)
+
+
+def _needed(seen: list[Verdict]) -> str:
+    needed = {reading.gate: reading.evidence_needed for reading in seen[-1].readings}
+    return ", ".join(f"{value:.4g} ({gate})" for gate, value in needed.items())
+
+
+def _with_gauges(entry: Entry, gauges: dict[str, float]) -> Entry:
+    """The entry with other means of the canary's custom metrics."""
+    canary = entry.interval.canary
+    if canary is None:
+        return entry
+    changed = replace(canary, gauges={**canary.gauges, **gauges})
+    return replace(entry, interval=replace(entry.interval, canary=changed))
+
+
+PAGES = {
+    "criteria.md": criteria,
+    "absolute.md": absolute,
+    "relative.md": relative,
+    "evidence.md": evidence,
+    "custom.md": custom,
+}
 
 
 def main(argv: list[str]) -> int:
