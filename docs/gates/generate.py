@@ -328,7 +328,8 @@ The history has {len(seen)} minutes; all four pass from minute {first} on. After
 The gates share one alpha of 5%. The e-value at which each fails, in whatever minute it is read:
 {_needed(seen)}.
 
-Means of custom metrics take the longest, since a minute is one observation. The same history with another rating or cost:
+Means of custom metrics take the longest, since a minute is one observation. The same history with another rating or
+cost:
 
 | the canary | after minute | outcome | by |
 |---|---|---|---|

@@ -57,23 +57,52 @@ def test_links_between_documents_lead_somewhere(page):
         assert (page.parent / target).exists(), f"{target} is not there"
 
 
-@pytest.mark.e2e
-@pytest.mark.skipif(shutil.which("gcloud") is None, reason="the README uploads with gcloud, which is not on PATH")
-def test_the_readme_by_hand_goes_from_weights_to_a_serving_endpoint(tmp_path):
-    (block,) = [b for b in blocks(ROOT / "README.md") if any("serving.build" in line for line in b)]
-    shutil.copy(ROOT / "deploy.yaml", tmp_path)
+def run_as_written(commands, folder):
+    """Run the commands of a page in ``folder``, as somebody who copies them would; nothing runs on afterwards."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    script = "set -e\ntrap 'vertex-deploy local down >/dev/null 2>&1 || true' EXIT\n" + "\n".join(block)
+    at_exit = "kill $(jobs -p) 2>/dev/null || true; vertex-deploy local down >/dev/null 2>&1 || true"
+    script = f"set -e\ntrap '{at_exit}' EXIT\n" + "\n".join(commands)
     done = subprocess.run(
         ["bash", "-c", script],
-        cwd=tmp_path,
-        env={**os.environ, "PATH": path, "CLOUDSDK_CONFIG": str(tmp_path / "gcloud")},
+        cwd=folder,
+        env={**os.environ, "PATH": path, "CLOUDSDK_CONFIG": str(folder / "gcloud")},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=480,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "lite  promoted" in done.stdout
-    assert re.search(r"^\d+ +lite", done.stdout, re.MULTILINE), "gcloud lists the endpoint"
-    assert not (tmp_path / ".vertex-deploy" / "local" / "state.json").exists()
+    assert not (folder / ".vertex-deploy" / "local" / "state.json").exists()
+    return done.stdout
+
+
+needs_gcloud = pytest.mark.skipif(shutil.which("gcloud") is None, reason="gcloud uploads, and is not on PATH")
+
+
+@pytest.mark.e2e
+@needs_gcloud
+def test_the_readme_by_hand_goes_from_weights_to_a_serving_endpoint(tmp_path):
+    (block,) = [b for b in blocks(ROOT / "README.md") if any("serving.build" in line for line in b)]
+    shutil.copy(ROOT / "deploy.yaml", tmp_path)
+    said = run_as_written(block, tmp_path)
+    assert "lite  promoted" in said
+    assert re.search(r"^\d+ +lite", said, re.MULTILINE), "gcloud lists the endpoint"
+
+
+@pytest.mark.e2e
+@needs_gcloud
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl sends the requests, and is not on PATH")
+def test_the_guides_rehearsal_takes_a_second_version_through_every_step(tmp_path):
+    first, second = list(blocks(ROOT / "docs" / "guides" / "rollout.md"))[:2]
+    # A machine that runs tests may be busy: longer holds for as many requests, and nothing is said about its speed.
+    spec = (ROOT / "deploy.yaml").read_text(encoding="utf-8")
+    for written, here in (("hold: 20s", "hold: 60s"), ("hold: 15s", "hold: 45s"), ("max: 500ms", "max: 10s")):
+        assert written in spec
+        spec = spec.replace(written, here)
+    (tmp_path / "deploy.yaml").write_text(spec, encoding="utf-8")
+    sample = Path("examples", "private-endpoint", "sample.json")
+    (tmp_path / sample.parent).mkdir(parents=True)
+    shutil.copy(ROOT / sample, tmp_path / sample)
+    said = run_as_written([*first, *second], tmp_path)
+    assert "lite  promoted  step 3 of 3 (100%)" in said
+    assert re.search(r"error_rate +absolute .*: pass", said)
