@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import socket
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,6 +12,7 @@ from vertex_deploy.errors import RolloutBusy, StateError
 from vertex_deploy.rollout.blobs import Blobs, DirectoryBlobs, MemoryBlobs, Stale
 from vertex_deploy.rollout.engine import begin
 from vertex_deploy.rollout.gcs import GcsBlobs
+from vertex_deploy.rollout.machine import Phase
 from vertex_deploy.rollout.requests import Verb
 from vertex_deploy.rollout.store import Lease, RolloutStore, is_dead, this_process
 
@@ -49,6 +51,23 @@ def test_names_are_listed_by_prefix_in_order(blobs: Blobs) -> None:
     blobs.delete("x/1.json")
     blobs.delete("x/1.json")
     assert blobs.read("x/1.json") == (b"", "")
+
+
+def test_folders_are_listed_without_what_is_in_them(blobs: Blobs) -> None:
+    assert blobs.folders() == []
+    for name in ("b/log/1.json", "b/record.json", "a/record.json", "current.json"):
+        blobs.write(name, b"{}")
+    assert blobs.folders() == ["a", "b"]
+
+
+def test_rollouts_are_listed_oldest_first_and_nothing_else_is_one(blobs: Blobs) -> None:
+    world, store = World(), RolloutStore(blobs, "s")
+    first, _ = begin(store, world.spec, world.release, now=NOW, who="me@here")
+    store.commit(replace(first, phase=Phase.DONE))
+    second, _ = begin(store, world.spec, world.release, now=NOW + 60, who="me@here")
+    store.ask(Verb.ABORT, who="a@b", now=NOW)
+    blobs.write("notes/record.json", b"not ours")
+    assert store.ids() == [first.id, second.id]
 
 
 def test_several_are_read_in_the_order_they_were_asked_for(blobs: Blobs) -> None:

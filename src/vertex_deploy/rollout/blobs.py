@@ -64,6 +64,10 @@ class Blobs(Protocol):
         """Names that start with ``prefix``, sorted."""
         ...
 
+    def folders(self) -> list[str]:
+        """What stands before the first ``/`` of names, sorted; cheap however much lies below."""
+        ...
+
 
 @dataclass(slots=True)
 class MemoryBlobs:
@@ -98,6 +102,10 @@ class MemoryBlobs:
     def names(self, prefix: str) -> list[str]:
         """See ``Blobs``."""
         return sorted(name for name in self.content if name.startswith(prefix))
+
+    def folders(self) -> list[str]:
+        """See ``Blobs``."""
+        return sorted({name.partition("/")[0] for name in self.content if "/" in name})
 
 
 class DirectoryBlobs:
@@ -160,6 +168,10 @@ class DirectoryBlobs:
         except OSError as error:
             raise StateError(f"{folder}: cannot be read ({error.strerror}); check its permissions") from error
         return sorted(name for path in found if (name := path.relative_to(self.root).as_posix()).startswith(prefix))
+
+    def folders(self) -> list[str]:
+        """See ``Blobs``."""
+        return sorted(path.name for path in self.root.iterdir() if path.is_dir()) if self.root.is_dir() else []
 
     @contextmanager
     def _locked(self) -> Iterator[None]:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import random
 import secrets
 import time
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -164,6 +165,18 @@ class GcsBlobs:
             return sorted(blob.name.removeprefix(base) for blob in found)
 
         return self._call(f"listing {prefix}*", page)
+
+    def folders(self) -> list[str]:
+        """See ``Blobs``."""
+        base = self._full("")
+
+        def page() -> list[str]:
+            found = self._bucket().list_blobs(prefix=base, delimiter="/", fields="prefixes,nextPageToken", retry=None)
+            # The prefixes are known once every page was read.
+            deque(found, maxlen=0)
+            return sorted(prefix.removeprefix(base).rstrip("/") for prefix in found.prefixes)
+
+        return self._call("listing folders", page)
 
     # -- calls -------------------------------------------------------------------------------------------------------
 

@@ -43,6 +43,7 @@ it; if they do not, a lease is taken over early, and the record's generation sti
 _TAKEOVERS = 5
 
 # What else lies in the folder or bucket is not ours, and never leads out of it.
+_OURS = re.compile(r"[0-9]{8}-[0-9]{6}-[0-9a-f]{8}")
 _ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]*")
 _REQUEST = re.compile(r"requests/([0-9]{15}-[0-9a-f]{6})\.json")
 
@@ -237,7 +238,7 @@ class RolloutStore:
 
     def ids(self) -> list[str]:
         """Every rollout of this name, oldest first."""
-        return [name.rpartition("/")[0] for name in self._blobs.names("") if name.endswith("/record.json")]
+        return [folder for folder in self._blobs.folders() if _OURS.fullmatch(folder)]
 
     def _known(self) -> str:
         return ", ".join(self.ids()) or "none"
