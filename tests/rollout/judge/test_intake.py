@@ -54,6 +54,25 @@ def test_an_overlapping_interval_is_not_counted():
     assert "overlapped" in verdict.notes[0]
 
 
+@pytest.mark.parametrize("seconds", [10, 60, 300])
+def test_intervals_may_be_of_any_length_and_lengths_may_mix(seconds):
+    pieces = [
+        interval(n * seconds / 60, sample(9 * seconds), sample(seconds), seconds) for n in range(1, 1800 // seconds)
+    ]
+    rest = interval(30, sample(9 * seconds), sample(seconds), seconds)
+    last_ten = interval(40, sample(5400), sample(600), 600)
+    (reading,) = judged(*pieces, rest, last_ten).readings
+    assert (reading.samples, reading.window.seconds, reading.outcome) == (2400, 2400, Outcome.PASS)
+
+
+@pytest.mark.parametrize(("first", "second"), [((10, 600), (5, 60)), ((5, 60), (10, 600))])
+def test_an_interval_inside_another_is_not_counted_whichever_came_first(first, second):
+    one, other = (interval(n, GOOD, CANARY, seconds) for n, seconds in (first, second))
+    verdict = judged(one, other)
+    assert verdict.readings[0].samples == 600
+    assert "overlapped" in verdict.notes[0]
+
+
 def test_a_late_point_is_evidence_and_cannot_turn_a_fail_into_a_pass():
     late_bad = judged(interval(1, GOOD, CANARY), interval(3, GOOD, CANARY), interval(2, GOOD, BROKEN))
     assert late_bad.outcome is Outcome.FAIL
