@@ -335,7 +335,10 @@ def _rolling_back(record: Record, plan: Plan, seen: Seen) -> Action:
     split = dict(seen.endpoint.split) if seen.endpoint else {}
     share = split.pop(record.canary, 0)
     if seen.endpoint is None or not share:
-        return Move(Event.RESTORED, record.reason)
+        if seen.endpoint is None or record.stable is None or seen.endpoint.find(record.stable) is not None:
+            return Move(Event.RESTORED, record.reason)
+        gone = f"stable {record.stable} is no longer deployed, so it has no traffic either"
+        return Move(Event.RESTORED, f"{record.reason}; {gone}", Ending.FAILED)
     if record.stable is None:
         return Move(
             Event.STABLE_GONE, f"{record.reason}; there is no older version to go back to: this one keeps serving"
