@@ -6,14 +6,13 @@ import base64
 import json
 import threading
 import time
-from contextlib import contextmanager
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.rollout.faultable import PATHS, Fault, Faultable, Path, Site, world_of
+from tests.rollout.notify.receiver import receiver
 from tests.rollout.world import World
 from vertex_deploy.errors import RolloutError
 from vertex_deploy.gcp import cloud_error
@@ -26,7 +25,7 @@ from vertex_deploy.rollout.record import LogEntry
 from vertex_deploy.rollout.requests import Verb
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
 
     from vertex_deploy.rollout.record import Record
 
@@ -204,47 +203,13 @@ def test_a_channel_that_fails_or_hangs_is_not_felt(
 # --- over sockets -----------------------------------------------------------------------------------------------------
 
 
-@contextmanager
-def receivers(refuse: int = 0) -> Iterator[tuple[str, list[tuple[str, dict[str, str], bytes]]]]:
-    """A server that keeps requests by their path; the first ``refuse`` are answered 503."""
-    got: list[tuple[str, dict[str, str], bytes]] = []
-    left = [refuse]
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            status = 200
-            if left[0]:
-                left[0] -= 1
-                status = 503
-            else:
-                got.append((self.path, dict(self.headers), body))
-            self.send_response(status)
-            self.send_header("Content-Length", "2")
-            self.end_headers()
-            self.wfile.write(b"{}")
-
-        def log_message(self, *_: object) -> None:
-            """Say nothing."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-    thread.start()
-    try:
-        yield f"127.0.0.1:{server.server_port}", got
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
-
-
 @pytest.mark.e2e
 @pytest.mark.parametrize("refuse", [0, 2], ids=["at once", "after two refusals"])
 def test_a_whole_rollout_is_told_over_sockets_signed_and_through_pubsub(
     refuse: int, monkeypatch: pytest.MonkeyPatch, tell: Callable[[str], None]
 ) -> None:
     world = world_of(PATHS[1])
-    with receivers(refuse) as (address, got):
+    with receiver(refuse=refuse) as (address, got):
         monkeypatch.setenv("PUBSUB_EMULATOR_HOST", address)
         channels = [
             Webhook(f"http://{address}/signed", KEY),

@@ -5,12 +5,11 @@ from __future__ import annotations
 import base64
 import json
 import threading
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
+from tests.rollout.notify.receiver import receiver
 from tests.rollout.world import World, spec_with
 from vertex_deploy.errors import RolloutError, UsageError
 from vertex_deploy.rollout.machine import Ending
@@ -29,9 +28,6 @@ from vertex_deploy.rollout.notify.notifier import ATTEMPTS, Route
 from vertex_deploy.rollout.record import LogEntry
 from vertex_deploy.secrets import resolve
 from vertex_deploy.spec.watching import Notify
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 NOW = 1_800_000_000.0
 
@@ -54,35 +50,6 @@ def message(**more: Any) -> dict[str, Any]:
         "text": "errors <5%> & more",
         **more,
     }
-
-
-@contextmanager
-def receiver(status: int = 200, location: str = "") -> Iterator[tuple[str, list[Any]]]:
-    """A server on loopback that keeps what it gets."""
-    got: list[Any] = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            got.append((self.path, dict(self.headers), self.rfile.read(int(self.headers["Content-Length"]))))
-            self.send_response(status)
-            if location:
-                self.send_header("Location", location)
-            self.send_header("Content-Length", "2")
-            self.end_headers()
-            self.wfile.write(b"{}")
-
-        def log_message(self, *_: object) -> None:
-            """Say nothing."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}/hook", got
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 class Broken:
@@ -139,8 +106,8 @@ def test_the_signature_is_hmac_sha256_as_documented():
 
 
 def test_a_webhook_gets_the_signed_message():
-    with receiver() as (url, got):
-        Webhook(url, b"key").send(message(), NOW)
+    with receiver() as (address, got):
+        Webhook(f"http://{address}/hook", b"key").send(message(), NOW)
     ((path, headers, body),) = got
     assert path == "/hook"
     assert json.loads(body) == message()
@@ -148,16 +115,16 @@ def test_a_webhook_gets_the_signed_message():
 
 
 def test_slack_gets_a_line_with_its_markup_escaped():
-    with receiver() as (url, got):
-        Slack(url).send(message(), NOW)
+    with receiver() as (address, got):
+        Slack(f"http://{address}/hook").send(message(), NOW)
     text = json.loads(got[0][2])["text"]
     assert text == ":rotating_light: *lite0* rolling_back: errors &lt;5%&gt; &amp; more (1: 90%, 2: 10%)"
     assert slack_of(message(failure=False, ending="promoted"))["text"].startswith(":white_check_mark:")
 
 
 def test_pubsub_gets_the_message_and_attributes_to_filter_by(monkeypatch):
-    with receiver() as (url, got):
-        monkeypatch.setenv("PUBSUB_EMULATOR_HOST", url.removeprefix("http://").removesuffix("/hook"))
+    with receiver() as (address, got):
+        monkeypatch.setenv("PUBSUB_EMULATOR_HOST", address)
         PubSub("projects/p/topics/rollouts").send(message(), NOW)
     ((path, headers, body),) = got
     assert path == "/v1/projects/p/topics/rollouts:publish"
@@ -219,9 +186,9 @@ def test_an_empty_secret_signs_nothing_and_stops_no_rollout(payload):
 
 
 def test_a_redirect_is_a_failure_and_not_followed():
-    with receiver() as (other, second), receiver(302, other) as (url, first):
+    with receiver() as (other, second), receiver(302, location=f"http://{other}/") as (address, first):
         with pytest.raises(RolloutError, match="answered 302"):
-            Webhook(url).send(message(), NOW)
+            Webhook(f"http://{address}/").send(message(), NOW)
         assert len(first) == 1
         assert second == []
 
