@@ -130,6 +130,23 @@ def test_an_incident_of_the_canary_goes_back_within_one_poll():
     assert world.alerts.kept == {}
 
 
+@pytest.mark.parametrize("own", [True, False])
+def test_a_controller_whose_clock_is_ahead_sees_the_canarys_incidents_all_the_same(own):
+    world = Watched(spec=standing(spec()), errors=0.02)
+    until(world, Phase.HOLDING, at=10)
+    world.fire(own=own, opened=world.record().started - 600.0)
+    record = world.run()
+    assert record.ending is Ending.ROLLED_BACK
+    assert "fired for the canary" in record.reason
+
+
+def test_an_incident_from_before_the_rollout_that_names_no_version_is_not_the_canarys():
+    world = Watched(spec=standing(spec()))
+    until(world, Phase.HOLDING, at=10)
+    world.fire(own=False, who="", opened=world.record().started - 600.0)
+    assert world.run().ending is Ending.PROMOTED
+
+
 def test_an_incident_of_stable_alone_is_not_blamed_on_the_canary():
     world = Watched(spec=standing(spec()))
     until(world, Phase.HOLDING, at=20)
@@ -288,7 +305,7 @@ def test_an_incident_that_closed_between_two_looks_counts_and_an_old_one_does_no
     flapped = incident(holding, own=False, open=False, opened=record.entered + 1)
     assert alarm_of([flapped], watched, record) is not None
     assert alarm_of([replace(flapped, opened=record.entered - 1)], watched, record) is None
-    assert alarm_of([replace(flapped, open=True, opened=record.started - 1)], watched, record) is None
+    assert alarm_of([replace(flapped, open=True, opened=record.started - 1, deployed_id="")], watched, record) is None
 
 
 def test_a_standing_policy_of_a_gate_waits_for_min_requests_as_its_own_does(holding):

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 ROLLOUT_LABEL = "vertex_deploy_rollout"
 """User label of a rollout's own policies; its value is ``Record.label``."""
+_SKEW = 900.0
+"""Seconds by which our clock may be ahead of Cloud Monitoring's: incidents opened so long before our start are read."""
 AUTO_CLOSE = "1800s"
 """An incident without data closes after this: the shortest that the API takes."""
 
@@ -169,7 +171,9 @@ def _on_another(incident: Incident, spec: Spec, record: Record) -> list[Alarm]:
 
 def _fresh(incident: Incident, record: Record) -> bool:
     """Open, or opened since the current phase began: one that closed between two looks counts too."""
-    return incident.opened >= record.started and (incident.open or incident.opened >= record.entered)
+    # The canary's id is new: no incident of it is older than the rollout, whatever our clock says.
+    ours = incident.opened >= record.started or incident.deployed_id == record.canary
+    return ours and (incident.open or incident.opened >= record.entered)
 
 
 def _believed(incident: Incident, spec: Spec, record: Record, readings: Sequence[Mapping[str, Any]]) -> bool:
@@ -242,7 +246,7 @@ class AlertWatch:
     def look(self, record: Record) -> Alarm | None:
         """What the incidents of now lead to."""
         try:
-            return alarm_of(self._alerts.incidents(record.started), self._spec, record)
+            return alarm_of(self._alerts.incidents(record.started - _SKEW), self._spec, record)
         except CloudError as error:
             return Alarm("blind", f"alert incidents could not be read: {error}")
 
