@@ -154,14 +154,21 @@ def views(store: RolloutStore) -> list[Any]:
 
 
 def final_view(store: RolloutStore, record: Record) -> Any:
-    """The view of a record that was driven or watched to a stop; who drives it now is left out if it cannot be read."""
+    """The view of a record that was driven or watched to a stop; who drives it now is left out if it cannot be read.
+
+    Raises:
+        StateError: the record has another version's spec.
+    """
+    import time  # noqa: PLC0415 - beside its only use
+
     from vertex_deploy.errors import VertexDeployError  # noqa: PLC0415 - --help must not wait for it
 
+    holder = None
     try:
-        return view(store, record)
+        holder = store.holder(time.time())
     except VertexDeployError as error:
         warn(str(error))
-        return _view(record, None)
+    return _view(record, holder)
 
 
 def lines(store: RolloutStore, record: Record) -> list[str]:

@@ -36,6 +36,7 @@ _TYPES: Mapping[str, Any] = {
     "verdict": (dict, NoneType),
 }
 """Of what every look at a record counts with or prints."""
+_COUNTS = ("split", "actual", "replicas")
 _ENTRY_TYPES: Mapping[str, Any] = {"seq": int, "at": _NUMBER, "kind": str, "text": str, "data": dict}
 
 
@@ -248,6 +249,10 @@ class Record:
                     f"{where}: format {data.get('format')!r}, not {FORMAT}; go on with the vertex-deploy that wrote it"
                 )
             known = _typed(_known(cls, data), _TYPES)
+            for name in _COUNTS:
+                _typed(known.get(name, {}), dict.fromkeys(known.get(name, {}), int))
+            if known.get("verdict") is not None:
+                _typed(known["verdict"], {"outcome": str, "explanation": str, "readings": list}, needed=True)
             known["release"] = Release(**_known(Release, data["release"]))
             known["phase"] = Phase(data["phase"])
             known["ending"] = Ending(data["ending"]) if data.get("ending") else None
@@ -266,9 +271,9 @@ def _as_is(record: Record, *names: str) -> dict[str, Any]:
     return {name: getattr(record, name) for name in names}
 
 
-def _typed(data: dict[str, Any], types: Mapping[str, Any]) -> dict[str, Any]:
+def _typed(data: dict[str, Any], types: Mapping[str, Any], *, needed: bool = False) -> dict[str, Any]:
     for name, kind in types.items():
-        if name in data and not isinstance(data[name], kind):
+        if (needed or name in data) and not isinstance(data[name], kind):
             raise TypeError(f"{name} is {data[name]!r:.40}")
     return data
 

@@ -80,7 +80,7 @@ class Request:
                 approver=str(data.get("approver", "")),
                 rollout=str(data.get("rollout", "")),
             )
-        except (ValueError, TypeError, KeyError, AttributeError):
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             return cls(id=request_id, verb=None, who="", at=0.0)
 
 

@@ -44,7 +44,7 @@ _TAKEOVERS = 5
 
 # What else lies in the folder or bucket is not ours, and never leads out of it.
 _OURS = re.compile(r"[0-9]{8}-[0-9]{6}-[0-9a-f]{8}")
-_ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]*")
+_ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]{0,99}")
 _REQUEST = re.compile(r"requests/([0-9]{15}-[0-9a-f]{6})\.json")
 
 
