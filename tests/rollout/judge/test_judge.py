@@ -361,3 +361,14 @@ def test_an_improvement_says_whether_it_is_shown():
     better = (gate(metric="latency_p95", better_than_stable="10%"),)
     assert last(better, *minutes(1, medians=(200.0, 120.0))).readings[0].explanation.endswith("shown to be met")
     assert "too little to show that improvement" in last(better, *minutes(1, 2, medians=(200.0, 150.0))).explanation
+
+
+@pytest.mark.parametrize("bounds", [(), (0.0,), (-5.0, 0.0), (0.0, 100.0, 200.0)])
+@pytest.mark.parametrize("margin", [{"worse_than_stable": "10%"}, {"better_than_stable": "10%"}, {"evidence": {}}])
+def test_buckets_that_tell_nothing_come_to_no_conclusion(bounds, margin):
+    gates = (gate(metric="latency_p95", **margin),)
+    for filled in range(len(bounds) + 1):
+        counts = tuple(100 * (n == filled) for n in range(len(bounds) + 1))
+        alike = sample(100, 0, Histogram(bounds, counts))
+        verdict = last(gates, *(interval(n, alike, alike) for n in range(1, 10)))
+        assert verdict.outcome in {Outcome.INSUFFICIENT, Outcome.CONTINUE}

@@ -105,7 +105,7 @@ def within(histogram: Histogram, q: float, factor: float) -> float | None:
     for low, count in zip((0.0, *histogram.bounds), histogram.counts, strict=True):
         seen += count
         if count and seen >= rank:
-            return max((bound for bound in histogram.bounds if bound <= low * factor), default=None)
+            return max((bound for bound in histogram.bounds if 0 < bound <= low * factor), default=None)
     return None
 
 
@@ -117,7 +117,8 @@ def tail_odds(bounds: tuple[float, ...], counts: tuple[float, ...], limit: float
     if factor >= 1:
         while index >= 0:
             low = bounds[index - 1] if index else min(0.0, bounds[0])
-            moved += counts[index] * (bounds[index] - max(low, target)) / (bounds[index] - low)
+            if bounds[index] > low:  # a first bound of 0 or less ends a bucket without width
+                moved += counts[index] * (bounds[index] - max(low, target)) / (bounds[index] - low)
             if low <= target:
                 break
             index -= 1
