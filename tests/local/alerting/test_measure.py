@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from unittest.mock import patch
 
 from vertex_deploy.local.alerting import measure
 from vertex_deploy.local.monitoring import filters
+from vertex_deploy.local.monitoring.values import NS
 
 from .support import REPLICAS, World, absence, aggregation, key, threshold, where
 
@@ -100,3 +102,28 @@ async def test_kinds_of_conditions_share_what_they_read():
     world.minute(gauges=dict.fromkeys(gauges, 3))
     assert counting.asked["points"] == SERIES
     assert len(world.open()) == 3 * SERIES
+
+
+async def test_what_is_shared_is_what_each_policy_would_read_alone():
+    world = World()
+    reducers = ("REDUCE_NONE", "REDUCE_SUM", "REDUCE_MEAN", "REDUCE_COUNT", "REDUCE_PERCENTILE_95")
+    for seconds, aligner, reducer in itertools.product((60, 180), ("ALIGN_DELTA", "ALIGN_RATE"), reducers):
+        by = () if reducer in {"REDUCE_NONE", "REDUCE_SUM"} else ("metric.label.deployed_model_id",)
+        first = aggregation(seconds, aligner, reducer, by)
+        await world.create(
+            threshold(aggregations=[first]),
+            threshold(aggregations=[first], denominator_filter=where(), denominator_aggregations=[first]),
+            threshold(
+                aggregations=[
+                    first,
+                    aggregation(180, "ALIGN_NEXT_OLDER" if aligner == "ALIGN_RATE" else "ALIGN_MAX", "REDUCE_MAX", ()),
+                ]
+            ),
+        )
+    for minute in range(5):
+        world.minute({of: (n * 7 + minute * 3) % 11 for n, of in enumerate(KEYS) if (n + minute) % 4})
+        at = measure.At(int(world.clock.time) * NS)
+        for compiled in world.engine._compiled.values():
+            alone = measure.Meter(world.series).measure(compiled, at)
+            assert world.engine._meter.measure(compiled, at) == alone
+            assert any(reading.value is not None for readings in alone for reading in readings)

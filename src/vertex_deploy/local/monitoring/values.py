@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import lru_cache
 from typing import TYPE_CHECKING, TypeAlias
@@ -167,6 +167,15 @@ class SeriesKey:
     metric_labels: tuple[tuple[str, str], ...]
     resource: str
     resource_labels: tuple[tuple[str, str], ...]
+    _hash: int = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Hash once: a key is looked up many times an evaluation."""
+        parts = (self.project, self.metric, self.metric_labels, self.resource, self.resource_labels)
+        object.__setattr__(self, "_hash", hash(parts))
+
+    def __hash__(self) -> int:
+        return self._hash
 
     @classmethod
     def of(
