@@ -65,6 +65,18 @@ def test_requests_without_latencies_wait_for_them() -> None:
     assert late.canary.latency_ms is None
 
 
+def test_errors_whose_series_is_late_are_waited_for_and_not_taken_for_none() -> None:
+    counts = [count("s", 60, 100), count("c", 60, 7)]
+    latencies = [latency("s", 60, 100), latency("c", 60, 10)]
+    assert read(counts, latencies, until=70) == []
+    (whole,) = read([*counts, count("c", 60, 3, error=True)], latencies, until=80)
+    assert whole.canary is not None
+    assert (whole.canary.requests, whole.canary.errors) == (10, 3)
+    assert len(read(counts, latencies, until=60 + 181)) == 1, "not for ever"
+    later = ([count("s", 120, 100), count("c", 120, 10)], [latency("s", 120, 100), latency("c", 120, 10)])
+    assert len(read([*counts, *later[0]], [*latencies, *later[1]], until=121)) == 2, "nor when the next period is there"
+
+
 def test_nothing_is_expected_of_a_version_without_a_name() -> None:
     (found,) = read([count("c", 60, 10)], [latency("c", 60, 10)], until=61, stable="")
     assert found.stable is None

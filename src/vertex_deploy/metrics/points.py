@@ -4,7 +4,8 @@ Cloud Monitoring writes one point per series and sampling period (60 s in the cl
 here; it is read off the points' own timestamps. What is late or missing stays missing:
 
 - a version without a request count in a period is None, never zero requests;
-- errors and rejected requests are zero only where the same version has a request count in that period;
+- errors and rejected requests are zero only where the same version has a request count in that period; classes of codes
+  are series of their own, so one may be late: latencies of more requests than were counted show it, and are waited for;
 - a period that is still incomplete is held back until ``settle`` seconds have passed, then given as it is.
 """
 
@@ -132,7 +133,11 @@ def _newest(counts: Sequence[CountPoint], latencies: Sequence[LatencyPoint], dep
 
 
 def _complete(sample: VersionSample | None) -> bool:
-    return sample is not None and (sample.latency_ms is not None or not sample.requests)
+    if sample is None:
+        return False
+    if sample.latency_ms is None:
+        return not sample.requests
+    return sample.latency_ms.total <= sample.requests
 
 
 def _periods(counts: Sequence[CountPoint], latencies: Sequence[LatencyPoint], period: float) -> list[_Period]:
