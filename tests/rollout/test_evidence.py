@@ -7,7 +7,10 @@ import pytest
 
 from tests.rollout.world import World, spec_with
 from vertex_deploy.errors import CloudError
+from vertex_deploy.metrics import codec
+from vertex_deploy.rollout import evidence
 from vertex_deploy.rollout.machine import Ending, Phase
+from vertex_deploy.rollout.report import report_data
 from vertex_deploy.rollout.requests import Verb
 
 if TYPE_CHECKING:
@@ -123,3 +126,48 @@ def test_a_hold_that_goes_on_without_a_gate_says_so() -> None:
     steps = [entry.text for entry in world.store().log(world.record().id) if entry.data.get("event") == "passed"]
     assert len(steps) == 2
     assert all(text.startswith("the hold is over; inconclusive, which its gate ignores: rating") for text in steps)
+
+
+P95 = [
+    {"metric": "error_rate", "max": "1%", "min_requests": 100},
+    {"metric": "latency_p95", "worse_than_stable": "20%", "inconclusive": "ignore"},
+]
+
+
+def lead_in(world: World) -> list[Any]:
+    return [
+        item
+        for entry in world.store().log(world.record().id)
+        for item in entry.data.get("intervals", ())
+        if item["canary"] is None
+    ]
+
+
+def test_where_latencies_are_compared_the_judge_is_shown_stable_before_the_split_once() -> None:
+    world = World(spec=spec_with(gates=P95))
+    controller = world.start()
+    controller.run(stop=lambda record: record.phase is Phase.HOLDING and record.measured_until > record.entered)
+    split = world.record().entered
+    ends = [codec.from_json(item).end.timestamp() for item in lead_in(world)]
+    assert len(ends) == len(set(ends)) > 0
+    assert split - evidence.LEAD_IN < min(ends) <= max(ends) <= split
+    assert controller._evidence._judge is not None
+    kept = controller._evidence._judge.look().to_json()
+    again = world.start()
+    assert again._evidence.rebuilt(again.record.canary).look().to_json() == kept
+    assert world.run().ending is Ending.PROMOTED
+    assert len(lead_in(world)) == len(ends)
+
+
+def test_without_a_comparison_of_latencies_nothing_before_the_split_is_read() -> None:
+    world = World()
+    assert world.run().ending is Ending.PROMOTED
+    assert lead_in(world) == []
+
+
+def test_the_report_leaves_out_what_was_before_the_rollout() -> None:
+    world = World(spec=spec_with(gates=P95))
+    assert world.run().ending is Ending.PROMOTED
+    data = report_data(world.store(), world.record())
+    assert min(interval["seconds"] for interval in data["intervals"]) > 0
+    assert len(lead_in(world)) > 0

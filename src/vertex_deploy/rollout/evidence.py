@@ -2,13 +2,14 @@
 
 A judge is rebuilt from the history, so a new controller decides as the old one would have. Somebody who goes on from a
 pause that a failing gate led to overrules that judge: another one starts there, with nothing seen and an alpha of its
-own. Metrics that cannot be read are no evidence. Left out: what follows from a verdict (``decide``), and committing it
-(``controller``).
+own. Before the first split the judge is shown stable's last hour, where a gate compares latencies: it is no evidence,
+but says which latencies are slow for stable. Metrics that cannot be read are no evidence. Left out: what follows from a
+verdict (``decide``), and committing it (``controller``).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 PREFLIGHT_WINDOW = 3600.0
 """Seconds in which stable should have been measured before a rollout starts."""
+LEAD_IN = 3600.0
+"""Seconds of stable before the first split that the judge sees."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,22 +93,32 @@ class Evidence:
         problem = ""
         source = self.source(record.endpoint or "")
         try:
-            intervals = tuple(
-                source.read(
+            intervals = (
+                *self._lead_in(source, record),
+                *source.read(
                     # While stable is only kept warm it has no traffic, and nothing is expected of it.
                     stable="" if record.bare else record.stable or "",
                     canary=record.canary,
                     since=_moment(max(record.measured_until, record.entered)),
                     until=until,
-                )
+                ),
             )
         except CloudError as error:
             intervals, problem = (), str(error)
         else:
             problem = str(source.problem or "")
         for interval in intervals:
-            judge.update(interval)
+            judge.take(interval)
         return Reading(intervals=intervals, verdict=judge.look(until).to_json(), problem=problem)
+
+    def _lead_in(self, source: MetricSource, record: Record) -> tuple[Interval, ...]:
+        """Stable alone before the first split; it is committed with the rest, so a rebuilt judge sees it too."""
+        compared = any(gate.quantile is not None and (gate.factor or gate.max is None) for gate in self._gates)
+        if not compared or record.measured_until or record.phase is not Phase.HOLDING or not record.stable:
+            return ()
+        since, until = _moment(record.entered - LEAD_IN), _moment(record.entered)
+        found = source.read(stable=record.stable, canary="", since=since, until=until)
+        return tuple(replace(interval, canary=None) for interval in found)
 
     def measured_lately(self, endpoint: str, stable: str, now: float) -> bool:
         """Whether stable has any metrics of the last hour.
@@ -157,7 +170,8 @@ class Evidence:
                 weight = entry.data.get("split", {}).get(canary, weight)
                 self._tell(judge, Phase(entry.data["to"]), entry.data["step"], weight, entry.at)
             for interval in entry.data.get("intervals", ()):
-                judge.update(codec.from_json(interval))
+                # Read once, at the end: a reading costs as much as taking the interval in.
+                judge.take(codec.from_json(interval))
         return judge
 
     def _tell(self, judge: Judge, phase: Phase, step: int, weight: int, at: float) -> None:

@@ -40,9 +40,11 @@ def report_data(store: RolloutStore, record: Record) -> dict[str, Any]:
     spec = spec_of(record)
     view = view_of(record, plan_of(spec), now=now)
     percentiles = _percentiles(spec.rollout.gates)
-    intervals = [
+    measured = (
         _measured(entry, item, record, percentiles) for entry in log for item in entry.data.get("intervals", ())
-    ]
+    )
+    # What the judge was shown of stable from before the rollout is not plotted.
+    intervals = [interval for interval in measured if interval["seconds"] > 0]
     looks = _looks(log, record)
     return {
         "rollout": view.to_json(),

@@ -41,3 +41,13 @@ def test_the_rest_of_the_interval_that_a_step_begins_in_is_not_missing(begin, me
     for n in range(1, 11):
         ledger.take(interval(n, sample(10), sample(10)))
     assert ledger.missing(minute(begin), measured) == pytest.approx(missing)
+
+
+def test_what_is_taken_in_without_a_look_is_judged_alike():
+    rng = random.Random(2)
+    hour = [drawn(n, rng) for n in range(1, 31)]
+    looked, taken = Judge(GATES), Judge(GATES)
+    for item in hour:
+        verdict = looked.update(item)
+        taken.take(item)
+    assert taken.look() == verdict

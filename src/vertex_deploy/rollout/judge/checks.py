@@ -137,9 +137,14 @@ class Check(ABC):
 
     def observe(self, placed: Placed) -> None:
         """Take an interval in: evidence from all, the window from those of the current step."""
+        if placed.age >= self.gate.initial_delay:
+            self._take(placed)
+        # After it was weighed: an interval never decides by what it is judged itself.
+        if placed.interval.stable is not None:
+            self.learn(placed.interval.stable)
+
+    def _take(self, placed: Placed) -> None:
         interval = placed.interval
-        if placed.age < self.gate.initial_delay:
-            return
         canary, stable = self.measured(interval.canary), self.measured(interval.stable)
         complete = canary and (self.kind == "absolute" or stable)
         if placed.in_window and canary != stable and not complete:
@@ -229,6 +234,9 @@ class Check(ABC):
         if missing > MISSING:
             return Outcome.INSUFFICIENT, f"{metric}: {missing:.0%} of this step's time has no measurements"
         return None
+
+    def learn(self, stable: VersionSample) -> None:  # noqa: B027 - most checks need nothing of stable's past
+        """Remember what stable did, for the intervals after this one."""
 
     @abstractmethod
     def weigh(self, placed: Placed) -> None:

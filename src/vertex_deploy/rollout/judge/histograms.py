@@ -8,19 +8,29 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from math import log
+from typing import TypeVar
 
 from vertex_deploy.metrics.types import Histogram
+
+# Counts, or counts that were weighted.
+_N = TypeVar("_N", int, float)
 
 
 def coarsen(histogram: Histogram, bounds: tuple[float, ...]) -> Histogram:
     """The same requests in fewer buckets; ``bounds`` is a subset of the histogram's."""
     if bounds == histogram.bounds:
         return histogram
-    counts = [0] * (len(bounds) + 1)
-    edges = (*histogram.bounds, float("inf"))
-    for edge, count in zip(edges, histogram.counts, strict=True):
-        counts[bisect_left(bounds, edge)] += count
-    return Histogram(bounds, tuple(counts))
+    return Histogram(bounds, regrouped(histogram.bounds, histogram.counts, bounds))
+
+
+def regrouped(old: tuple[float, ...], counts: tuple[_N, ...], bounds: tuple[float, ...]) -> tuple[_N, ...]:
+    """Counts in the buckets between ``bounds``, a subset of the ``old`` ones."""
+    if old == bounds:
+        return counts
+    found = [counts[0] - counts[0]] * (len(bounds) + 1)
+    for edge, count in zip((*old, float("inf")), counts, strict=True):
+        found[bisect_left(bounds, edge)] += count
+    return tuple(found)
 
 
 def common(first: Histogram, second: Histogram) -> tuple[Histogram, Histogram]:

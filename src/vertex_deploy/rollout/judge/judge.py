@@ -80,12 +80,20 @@ class Judge:
         Returns:
             The verdict at the newest interval's end.
         """
+        self.take(interval)
+        return self.look()
+
+    def take(self, interval: Interval) -> None:
+        """Take an interval in without judging: many of them, of which only the last verdict is wanted.
+
+        Args:
+            interval: as for ``update``.
+        """
         placed = self._ledger.take(interval)
         if placed:
             for check in self._checks:
                 if not (self._ledger.step.bake and check.kind == "relative"):
                     check.observe(placed)
-        return self.look()
 
     def look(self, now: datetime | None = None) -> Verdict:
         """The verdict without a new interval.

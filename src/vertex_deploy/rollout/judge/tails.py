@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from vertex_deploy.rollout.judge import histograms
 from vertex_deploy.rollout.judge.checks import SHOWN, Check, Finding, Look
+from vertex_deploy.rollout.judge.cuts import MEMORY, Recent
 from vertex_deploy.rollout.judge.likelihood import (
     binomial_log_ratios,
     hypergeometric_log_ratios,
@@ -27,18 +28,14 @@ from vertex_deploy.spec.gates import Evidence
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from vertex_deploy.metrics.types import Histogram, VersionSample
+    from vertex_deploy.metrics.types import VersionSample
     from vertex_deploy.rollout.judge.checks import Total
     from vertex_deploy.rollout.judge.intake import Placed
 
 # How much worse than accepted the canary is supposed to be, as factors of odds; evidence is the mean over them.
 WORSE = (1.5, 2.2, 3.5, 7.0, 18.0)
-# Weight of the past in stable's recent behaviour, per interval.
-MEMORY = 0.8
 # Bad requests that stable's recent past must be long enough for, were stable just at the limit.
 ENOUGH = 3.0
-# Requests slower than stable's quantile that its recent past must be long enough for.
-PLACED = 25.0
 # Where neither version has errors there is nothing to compare: then a canary surely below this rate passes.
 NEGLIGIBLE_ERRORS = 0.01
 # Evidence this far against the canary holds a relative check back even if the window looks fine.
@@ -199,8 +196,8 @@ class Relative(Check):
     """The canary's share of bad requests against stable's over the same minutes.
 
     For error rates bad is an error, for rejection rates an answer with 4xx. For latencies it is a request slower than a
-    cut: the bucket bound nearest to stable's own quantile of the intervals before. The accepted odds are those that a
-    stable slowed by the margin would show.
+    cut: the bucket bound nearest to stable's own quantile of the intervals before (``cuts``). The accepted odds are
+    those that a stable slowed by the margin would show.
     """
 
     kind: Kind = field(default="relative")
@@ -212,7 +209,7 @@ class Relative(Check):
         self._detect = 1.0 if self._improves else self._evidence.detect
         self._against = Process(len(WORSE), self.needed)
         self._for = Process(len(_better(self._detect)), SHOWN, all_at_once=True)
-        self._past: tuple[tuple[float, ...], tuple[float, ...]] | None = None
+        self._recent = Recent(self.gate.quantile or 0.0)
         self._one_bucket = False
 
     def new_step(self) -> None:
@@ -220,6 +217,11 @@ class Relative(Check):
         super().new_step()
         self._against.new_step()
         self._for.restart()
+
+    def learn(self, stable: VersionSample) -> None:
+        """Stable's latencies place the cut of the intervals to come."""
+        if self.gate.quantile is not None:
+            self._recent.learn(stable.latency_ms)
 
     def weigh(self, placed: Placed) -> None:
         """One hypergeometric factor against the canary, and one for it."""
@@ -248,36 +250,13 @@ class Relative(Check):
         if canary.latency_ms is None or stable.latency_ms is None or self.gate.quantile is None:
             return None
         one, other = histograms.common(canary.latency_ms, stable.latency_ms)
-        if self._past is None or self._past[0] != other.bounds:
-            # No past: the cut of both together, which under equal latencies is as good as a fixed one.
-            pooled = histograms.add(one, other)
-            past = tuple(float(count) for count in pooled.counts) if pooled else ()
-        else:
-            past = self._past[1]
-        self._remember(other)
-        limit = histograms.cut(other.bounds, past, 1 - self.gate.quantile)
-        self._one_bucket = limit is None
-        if limit is None:
-            # No bound splits stable's requests: beyond the bucket of all of them, only the canary's can be slow.
-            limit = histograms.beyond(other.bounds, past, max(1.0, self.gate.factor or 1.0))
+        placed = self._recent.place(one, other, self.gate.factor)
+        self._one_bucket = placed.one_bucket
+        limit, odds = placed.limit, placed.odds
         if limit is None:
             return None
-        odds = (
-            self._evidence.odds
-            if self.gate.factor is None
-            else histograms.tail_odds(other.bounds, past, limit, self.gate.factor)
-        )
         slow, stable_slow = histograms.certainly_above(one, limit), histograms.certainly_above(other, limit)
-        return (one.total, slow, other.total, stable_slow), odds
-
-    def _remember(self, stable: Histogram) -> None:
-        if not stable.total:
-            return
-        old = self._past[1] if self._past and self._past[0] == stable.bounds else (0.0,) * len(stable.counts)
-        # With little traffic, forget nothing before there are enough slow requests to place the cut by.
-        keep = MEMORY if sum(old) * MEMORY * (1 - (self.gate.quantile or 0.0)) >= PLACED else 1.0
-        mixed = tuple(keep * a + b for a, b in zip(old, stable.counts, strict=True))
-        self._past = (stable.bounds, mixed)
+        return (one.total, slow, other.total, stable_slow), self._evidence.odds if odds is None else odds
 
     def _values(self) -> tuple[float | None, float | None]:
         if self.gate.quantile is None:
