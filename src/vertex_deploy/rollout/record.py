@@ -89,7 +89,8 @@ class LogEntry:
 
     def to_json(self) -> dict[str, Any]:
         """A value that ``json.dumps`` takes."""
-        return asdict(self)
+        # Its data is JSON already, and hours of intervals in some: not copied, as asdict would.
+        return _as_is(self, "seq", "at", "kind", "text", "data")
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> LogEntry:
@@ -228,8 +229,10 @@ class Record:
 
     def to_json(self) -> dict[str, Any]:
         """A value that ``json.dumps`` takes."""
-        # Both are JSON already and most of a record: not copied, as asdict would.
-        return {"format": FORMAT, **asdict(replace(self, spec={}, verdict=None)), **_as_is(self, "spec", "verdict")}
+        # These are JSON already and most of a record: not copied, as asdict would.
+        bare = asdict(replace(self, spec={}, verdict=None, tail=None))
+        tail = None if self.tail is None else self.tail.to_json()
+        return {"format": FORMAT, **bare, **_as_is(self, "spec", "verdict"), "tail": tail}
 
     def dumps(self) -> bytes:
         """The stored form."""
@@ -267,8 +270,8 @@ class Record:
             ) from error
 
 
-def _as_is(record: Record, *names: str) -> dict[str, Any]:
-    return {name: getattr(record, name) for name in names}
+def _as_is(value: Any, *names: str) -> dict[str, Any]:
+    return {name: getattr(value, name) for name in names}
 
 
 def _typed(data: dict[str, Any], types: Mapping[str, Any], *, needed: bool = False) -> dict[str, Any]:
