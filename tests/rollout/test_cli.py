@@ -151,6 +151,24 @@ def test_a_measurement_that_changes_the_outcome_is_shown_at_once(capsys: pytest.
     assert [line.split()[-1] for line in capsys.readouterr().out.splitlines()] == ["0", "4", "14"]
 
 
+def test_who_reads_the_history_later_sees_each_entry_in_the_phase_that_it_belongs_to(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    world = World()
+    with Screen(lambda _record: [], OutputFormat.TEXT, None) as screen:
+        controller = world.start()
+        controller.journal.on_entry = screen.entry
+        controller.run()
+    driven = capsys.readouterr().out.splitlines()
+    with Screen(lambda _record: [], OutputFormat.TEXT, None) as screen:
+        for entry in world.store().log(world.record().id):
+            screen.entry(entry, world.record())
+    watched = capsys.readouterr().out.splitlines()
+    assert watched[0].split()[1] == "preflight"
+    assert watched[-1].split()[1] == "done"
+    assert watched[-len(driven) :] == driven
+
+
 GROUPED = (
     SPEC
     + """

@@ -57,6 +57,7 @@ class Screen:
         self._lines = lines
         self._interrupted = interrupted
         self._measured = ("", 0.0)
+        self._phases: dict[str, str] = {}
         self._gone = False
         self._stack = ExitStack()
         self._events: TextIO | None = None
@@ -90,8 +91,15 @@ class Screen:
         self._event({"rollout": record.id, **_member(record), **entry.to_json()})
         if self._worth_a_line(entry):
             who = f"{record.group.member:<12} " if record.group else ""
-            self._print(f"{clock_time(entry.at)}  {who}{record.phase:<17} {entry.text}")
+            self._print(f"{clock_time(entry.at)}  {who}{self._phase(entry, record):<17} {entry.text}")
         self.record(record)
+
+    def _phase(self, entry: LogEntry, record: Record) -> str:
+        """Where the rollout was when this happened: who watches reads several entries at once, behind the record."""
+        which = f"{record.id} {record.group.member if record.group else ''}"
+        known = self._phases.get(which, "preflight" if entry.seq == 1 else record.phase)
+        self._phases[which] = str(entry.data["to"]) if entry.kind == "transition" else known
+        return self._phases[which]
 
     def _event(self, event: Mapping[str, Any]) -> None:
         if self._events is None:
