@@ -106,6 +106,16 @@ def test_an_ended_rollout_shows_its_ending_and_the_verdict_it_ended_on() -> None
     assert text(world).startswith("lite0  rolled_back  step 1 of 3 (10%)\n├─ error_rate of the canary is")
 
 
+def test_a_rollout_with_nothing_to_do_shows_no_version_that_was_never_deployed() -> None:
+    world = World()
+    world.run()
+    serving = world.record().canary
+    world.run()
+    found = view(world)
+    assert "has all the traffic already" in found.reason
+    assert [(share.role, share.id, share.actual) for share in found.shares] == [("stable", serving, 100)]
+
+
 def test_exit_codes_of_the_other_endings() -> None:
     aborted = World(spec=spec_with(keep_stable="5m"))
     controller = aborted.start()

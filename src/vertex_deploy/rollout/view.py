@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from vertex_deploy.errors import ExitCode
 from vertex_deploy.rollout.judge.verdict import digits
-from vertex_deploy.rollout.machine import SUMMARY, Phase
+from vertex_deploy.rollout.machine import SUMMARY, Ending, Phase
 from vertex_deploy.spec.units import format_duration
 
 if TYPE_CHECKING:
@@ -263,7 +263,9 @@ def quantity(value: float | None, unit: str) -> str:
 
 def _shares(record: Record) -> tuple[Share, ...]:
     versions = [("stable", record.stable, record.stable_model)]
-    if record.model or record.actual.get(record.canary):
+    # Where stable was that version already, nothing was ever deployed under the id that was chosen.
+    idle = record.over and record.ending is Ending.PROMOTED and not record.actual.get(record.canary)
+    if (record.model and not idle) or record.actual.get(record.canary):
         versions.append(("canary", record.canary, record.model))
     known = {deployed for _, deployed, _ in versions if deployed}
     others = sorted((set(record.actual) | set(record.split)) - known)
