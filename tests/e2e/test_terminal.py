@@ -151,7 +151,7 @@ def test_a_rollout_in_a_terminal_is_resized_interrupted_and_gone_on_with(rollout
 
     terminal.type(b"\x03")
     assert terminal.ended() == 130
-    assert "| 130 | | Interrupted (Ctrl-C). |" in EXIT_CODES.read_text()
+    assert "| 130 | | Interrupted (Ctrl-C). A rollout: traffic stays where it is" in EXIT_CODES.read_text()
     assert RESUME in terminal.text
     assert terminal.sent.rindex(b"\x1b[?25h") > terminal.sent.rindex(b"\x1b[?25l"), "the cursor is back"
     assert not [line for line in terminal.lines if line.startswith("tty  holding")], "the tree is gone"

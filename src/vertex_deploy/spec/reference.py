@@ -33,7 +33,7 @@ _OUTCOMES = {
     errors.ExitCode.ERROR: "Something went wrong that has no code of its own.",
     errors.ExitCode.ROLLED_BACK: "A rollout: a gate failed, and all traffic went back to the old version.",
     errors.ExitCode.ABORTED: "A rollout: somebody stopped it, and all traffic went back to the old version.",
-    errors.ExitCode.INCONCLUSIVE: "A rollout: it waits where it is, because a hold ended without enough evidence.",
+    errors.ExitCode.INCONCLUSIVE: "A rollout: it waits where it is: for evidence, somebody or an approval.",
 }
 """Exit codes that no class of error explains."""
 
@@ -158,7 +158,7 @@ def exit_codes_page() -> str:
         classes = [cls for cls in _tree(errors.VertexDeployError) if cls.exit_code is code]
         meaning = _OUTCOMES.get(code) or _first_line(classes[0])
         lines.append(f"| {code.value} | {code.name} | {_cell(meaning)} |")
-    lines += ["| 130 | | Interrupted (Ctrl-C). |", ""]
+    lines += ["| 130 | | Interrupted (Ctrl-C). A rollout: traffic stays where it is; `rollout start` goes on. |", ""]
     lines += ["`vertex-deploy` prints each error as one line on standard error; `--debug` adds a traceback.", ""]
     return "\n".join(lines)
 
