@@ -14,7 +14,7 @@ from google.cloud.storage import Blob
 from google.cloud.storage.exceptions import DataCorruption
 
 from tests.rollout.world import World
-from vertex_deploy.errors import CloudError, UsageError
+from vertex_deploy.errors import CloudError, StateError, UsageError
 from vertex_deploy.gcp import RetryPolicy
 from vertex_deploy.rollout.blobs import Stale
 from vertex_deploy.rollout.engine import open_store
@@ -205,3 +205,12 @@ def test_a_url_is_a_bucket_and_a_prefix() -> None:
     assert parse_url("gs://b/a/c/") == ("b", "a/c")
     assert parse_url("gs://b") == ("b", "")
     assert open_store("lite0", "gs://b/a/").where == "gs://b/a/lite0"
+
+
+@pytest.mark.parametrize("root", ["gs://b/rollouts", ".vertex-deploy/rollouts"])
+@pytest.mark.parametrize("name", ["../other", "..", "", "a/b", "/etc", "lite0@../x"])
+def test_a_name_never_leads_out_of_the_root(root: str, name: str) -> None:
+    with pytest.raises(StateError, match="no name of a store"):
+        open_store(name, root)
+    with pytest.raises(StateError, match="no name of a store"):
+        open_store("lite0@prod-us", root).beside(name)

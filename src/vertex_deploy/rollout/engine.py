@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import getpass
 import os
+import re
 import secrets
 import socket
 import subprocess
@@ -16,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vertex_deploy.errors import RolloutError, UsageError
+from vertex_deploy.errors import RolloutError, StateError, UsageError
 from vertex_deploy.metrics.quota import QuotaSource
 from vertex_deploy.metrics.sources import lag_of, source_for
 from vertex_deploy.release.release import spec_hash
@@ -49,6 +50,9 @@ if TYPE_CHECKING:
 ROOT = Path(".vertex-deploy/rollouts")
 """Where rollouts are kept, below the working directory."""
 
+# What ``key_of`` gives, and so never a way out of the root.
+_KEY = re.compile(r"[0-9A-Za-z][0-9A-Za-z._@-]*")
+
 
 def open_store(name: str, root: Path | str = ROOT) -> RolloutStore:
     """The store of a name's rollouts.
@@ -59,7 +63,10 @@ def open_store(name: str, root: Path | str = ROOT) -> RolloutStore:
 
     Raises:
         UsageError: neither.
+        StateError: a record of a lockstep group names what is no name of a store.
     """
+    if not _KEY.fullmatch(name):
+        raise StateError(f"{root}: {name!r} is no name of a store of rollouts; abort the rollout of the group by hand")
     if str(root).startswith(SCHEME):
         where = f"{str(root).rstrip('/')}/{name}"
         return RolloutStore(GcsBlobs(where), where, beside=lambda other: open_store(other, root))
