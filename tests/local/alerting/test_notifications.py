@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 
 import aiohttp
 import pytest
@@ -309,6 +310,36 @@ async def test_notifications_stay_on_this_machine_unless_a_host_is_allowed(given
     notifier = Receiver(200).notifier(hosts=hosts)
     assert notifier.notify(given, {}) is sent
     await notifier.idle()
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize(
+    ("labels", "authorization"),
+    [
+        ({}, None),
+        ({"username": "u", "password": "p:w\u00e4"}, "Basic " + base64.b64encode("u:p:w\u00e4".encode()).decode()),
+    ],
+    ids=["webhook_tokenauth", "webhook_basicauth"],
+)
+async def test_each_type_of_webhook_gets_its_headers(labels, authorization):
+    got = []
+
+    async def handle(request):
+        got.append((request.method, request.content_type, request.headers.get("Authorization"), request.query_string))
+        return web.json_response({"body": await request.json()})
+
+    app = web.Application()
+    app.router.add_post("/hook", handle)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    url = f"http://127.0.0.1:{runner.addresses[0][1]}/hook?auth_token=1234-abcd"
+    to = m.NotificationChannel(name="c", labels={"url": url, **labels}, enabled=True)
+    notifier = Notifier()
+    assert notifier.notify(to, {"incident": {}})
+    await notifier.idle()
+    await runner.cleanup()
+    assert got == [("POST", "application/json", authorization, "auth_token=1234-abcd")]
 
 
 @pytest.mark.e2e

@@ -326,6 +326,27 @@ async def test_a_second_aggregation_works_on_the_result_of_the_first(rng):
     assert len(expected) > 1
 
 
+async def test_a_percentile_of_all_versions_distributions_together(rng):
+    samples = [[rng.uniform(5, top, rng.integers(5, 30)) for _ in range(MINUTES)] for top in (150, 790)]
+    samples[1] = [s if minute % 7 else None for minute, s in enumerate(samples[1])]
+    keys = [key(str(n), metric=LATENCIES, latency_type="total") for n in (1, 2)]
+    series = {
+        of: [None if s is None else Dist.of(s.tolist(), BUCKETS) for s in row]
+        for of, row in zip(keys, samples, strict=True)
+    }
+    steps = [aggregation(60, "ALIGN_DELTA", "REDUCE_SUM", ()), *plain("ALIGN_PERCENTILE_95")]
+    found = await replay(threshold(text=where(LATENCIES), limit=650, aggregations=steps), series, kind="delta")
+
+    def counts(*parts):
+        held = np.concatenate([part for part in parts if part is not None])
+        return np.histogram(held, [-np.inf, *BOUNDS, np.inf])[0]
+
+    values = np.array([percentile(counts(*parts), 95) for parts in zip(*samples, strict=True)])
+    expected = spans(compare(values, 650))
+    assert only(found, "") == expected
+    assert len(expected) > 1
+
+
 async def test_both_conditions_of_a_policy_at_once(rng):
     many, slow = rng.integers(0, 10, MINUTES), rng.integers(0, 10, MINUTES)
     world = World()
