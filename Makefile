@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup infra-setup demo test lint types unit e2e infra-test container-test lock clean
+.PHONY: help setup infra-setup demo test lint types unit e2e infra-test policies-setup container-test lock clean
 
 help:  ## Show these lines
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-16s %s\n", $$1, $$2}'
@@ -28,6 +28,16 @@ $(INFRA)/.installed: pyproject.toml constraints-infra.txt
 	@$(PYTHON) -m venv $(INFRA)
 	@$(INFRA)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints-infra.txt --editable '.[infra,local,dev]'
 	@touch $@
+
+# pulumi-policy needs protobuf 5: another one.
+POLICIES := .venv-policies
+$(POLICIES)/.installed: infra/policies/requirements.txt
+	@echo "setting up $(POLICIES)"
+	@$(PYTHON) -m venv $(POLICIES)
+	@$(POLICIES)/bin/python -m pip install --quiet --disable-pip-version-check --requirement infra/policies/requirements.txt
+	@touch $@
+
+policies-setup: $(POLICIES)/.installed  ## Create .venv-policies, which the policy pack runs in
 
 infra-setup: $(INFRA)/.installed  ## Create .venv-infra for Pulumi: the program, the provider and their tests
 
@@ -48,18 +58,21 @@ types: $(STAMP)  ## mypy --strict on src and serving
 unit: $(STAMP)  ## Fast tests: no processes, no sockets
 	$(BIN)/pytest -q -n 2 -m 'not slow and not e2e and not container and not gpu and not browser'
 
-e2e: $(STAMP)  ## Tests with real processes, real sockets, real models
-	$(BIN)/pytest -q --durations=10 -m '(slow or e2e) and not container and not gpu and not browser'
+# Most of these wait, for holds and sample periods: four at a time on two cores. A file is one worker's, as its fixtures are.
+WORKERS := -n 4 --dist loadfile --no-loadscope-reorder
 
-infra-test: $(INFRA)/.installed  ## The Pulumi program, its components and its provider (against Local Vertex)
+e2e: $(STAMP)  ## Tests with real processes, real sockets, real models
+	$(BIN)/pytest -q $(WORKERS) --durations=10 -m '(slow or e2e) and not container and not gpu and not browser'
+
+infra-test: $(INFRA)/.installed $(POLICIES)/.installed  ## The Pulumi program, its components and its provider (against Local Vertex)
 	$(INFRA)/bin/mypy infra/components infra/provider infra/__main__.py infra/policies/rules.py infra/policies/settings.py infra/policies/generate.py bench/infra
 	$(INFRA)/bin/python docs/infra/generate.py --check
 	$(INFRA)/bin/python -m infra.policies.generate --check
-	$(INFRA)/bin/pytest -q tests/infra
+	$(INFRA)/bin/pytest -q $(WORKERS) tests/infra
 
 container-test: $(STAMP)  ## Build the images and run them (Debian, root): installs what that needs
 	$(BIN)/python -m containers.tools setup
-	VERTEX_DEPLOY_REQUIRE_CONTAINERS=1 $(BIN)/pytest -q --durations=5 -m container tests/containers
+	VERTEX_DEPLOY_REQUIRE_CONTAINERS=1 $(BIN)/pytest -q --durations=5 -m container
 
 lock:  ## Write both constraints files from a fresh resolution; review the diff
 	rm -rf .venv-lock
@@ -76,4 +89,4 @@ lock:  ## Write both constraints files from a fresh resolution; review the diff
 	rm -rf .venv-lock
 
 clean:  ## Remove what the targets above created
-	rm -rf $(VENV) $(INFRA) build .vertex-deploy .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(INFRA) $(POLICIES) build .vertex-deploy .pytest_cache .mypy_cache .ruff_cache .hypothesis

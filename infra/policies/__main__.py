@@ -7,11 +7,13 @@ Left out: remediation; what is wrong is fixed in the spec.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 # Pulumi runs this folder as a program, in an environment that has neither the project nor its packages.
 from pulumi_policy import EnforcementLevel, PolicyConfigSchema, PolicyPack, StackValidationPolicy
-from rules import RULES, Resource
+from pulumi_policy.proxy import UnknownValueError
+from rules import RULES, UNKNOWN, Resource
 from settings import Settings
 
 if TYPE_CHECKING:
@@ -31,7 +33,7 @@ def policy(rule: Rule) -> StackValidationPolicy:
 
     def validate(args: StackValidationArgs, report: ReportViolation) -> None:
         resources = [
-            Resource(type=item.resource_type, name=item.name, props=item.props, protect=bool(item.opts.protect))
+            Resource(type=item.resource_type, name=item.name, props=plain(item.props), protect=bool(item.opts.protect))
             for item in args.resources
         ]
         for found, message in rule.check(resources, Settings.read(args.get_config())):
@@ -44,6 +46,22 @@ def policy(rule: Rule) -> StackValidationPolicy:
         enforcement_level=EnforcementLevel.MANDATORY,
         config_schema=PolicyConfigSchema(properties=SCHEMA),
     )
+
+
+def plain(value: Any) -> Any:
+    """Lists and maps of pulumi-policy as Python's own; reading a value that a preview does not know raises there."""
+    if isinstance(value, Mapping):
+        return {key: _item(value, key) for key in value}
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [_item(value, index) for index in range(len(value))]
+    return value
+
+
+def _item(holder: Any, key: str | int) -> Any:
+    try:
+        return plain(holder[key])
+    except UnknownValueError:
+        return UNKNOWN
 
 
 def _same(item: object, found: Resource) -> bool:

@@ -1,7 +1,8 @@
 """The policies, as a table of pure functions over a stack's resources: they need no pulumi_policy to be tested.
 
-A rule yields (resource, what is wrong and the fix). Property names are those of the wire, camelCase. Left out: quotas,
-prices, and whether a region has capacity today.
+A rule yields (resource, what is wrong and the fix). Property names are those of the wire, camelCase. Values are plain:
+lists, maps, and ``UNKNOWN`` where a preview cannot know one; what depends on it is judged by the update. Left out:
+quotas, prices, and whether a region has capacity today.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
     from infra.policies.settings import Settings
 
+UNKNOWN = "04da6b54-80e4-46f7-96ec-b56ff0331ba9"
+"""A value that a preview does not know, as the engine writes it."""
 ENDPOINT = "gcp:vertex/aiEndpoint:AiEndpoint"
 POOL = "gcp:vertex/aiDeploymentResourcePool:AiDeploymentResourcePool"
 NODE_POOL = "gcp:container/nodePool:NodePool"
@@ -115,8 +118,9 @@ def customer_managed_keys(resources: Sequence[Resource], settings: Settings) -> 
 def labelled(resources: Sequence[Resource], settings: Settings) -> Iterator[tuple[Resource, str]]:
     """Every resource that can have labels has the required ones."""
     for item in resources:
-        if item.type in LABELS:
-            missing = sorted(set(settings.required_labels) - set(item.props.get(LABELS[item.type]) or {}))
+        labels = item.props.get(LABELS[item.type]) or {} if item.type in LABELS else UNKNOWN
+        if labels != UNKNOWN:
+            missing = sorted(set(settings.required_labels) - set(labels))
             if missing:
                 yield item, f"labels {', '.join(missing)} are missing; write infra.labels"
 
@@ -133,13 +137,15 @@ def spot_has_a_floor(resources: Sequence[Resource], settings: Settings) -> Itera
     """Spot machines come with at least two replicas, or with machines on demand beside them."""
     del settings
     pools = list(_of(resources, NODE_POOL))
-    on_demand = {_kind(pool) for pool in pools if not _at(pool, "nodeConfig", "spot") and _most(pool) > 0}
+    others = [pool for pool in pools if _at(pool, "nodeConfig", "spot") is not True]
+    on_demand = [_kind(pool) for pool in others if _nodes(pool, "Max") > 0]
     for pool in pools:
-        least = _at(pool, "autoscaling", "totalMinNodeCount") or _at(pool, "autoscaling", "minNodeCount") or 0
-        if _at(pool, "nodeConfig", "spot") and least < SPOT_MINIMUM and _kind(pool) not in on_demand:
+        alone = not any(_stands_in(kind, _kind(pool)) for kind in on_demand)
+        if _at(pool, "nodeConfig", "spot") is True and _nodes(pool, "Min") < SPOT_MINIMUM and alone:
             yield pool, "spot nodes alone can all go at once; lower spot_share so that some are on demand"
     for item in _of(resources, DEPLOYED):
-        if _at(item, "machine", "spot") and (_at(item, "replicas", "min") or 1) < SPOT_MINIMUM:
+        least = _at(item, "replicas", "min") or 1
+        if _at(item, "machine", "spot") is True and least != UNKNOWN and least < SPOT_MINIMUM:
             yield item, "one spot replica is an outage when it goes; write replicas.min: 2"
 
 
@@ -150,7 +156,6 @@ def gpu_fits(resources: Sequence[Resource], settings: Settings) -> Iterator[tupl
             if not _carries(machine, gpu, count):
                 yield item, f"{machine} cannot carry {gpu}:{count}; see the machine types in docs/reference/spec.md"
             region = _region(item)
-            # A preview may not know the region of an endpoint that is made beside it; the update does.
             if region and (wrong := _misplaced(gpu, region, settings)):
                 yield item, wrong
 
@@ -160,7 +165,8 @@ def watched(resources: Sequence[Resource], settings: Settings) -> Iterator[tuple
     del settings
     conditions = json.dumps([item.props.get("conditions") for item in _of(resources, ALERT)], default=str)
     for item in _of(resources, ENDPOINT):
-        if not re.search(rf"\b{re.escape(str(item.props.get('name')))}\b", conditions):
+        name = str(item.props.get("name"))
+        if name != UNKNOWN and not re.search(rf"\b{re.escape(name)}\b|{UNKNOWN}", conditions):
             yield item, "no alert policy looks at the endpoint; write a gate with max"
 
 
@@ -176,7 +182,7 @@ def images_by_digest(resources: Sequence[Resource], settings: Settings) -> Itera
     del settings
     for item in resources:
         for image in _images(item):
-            if not re.fullmatch(r".+@sha256:[0-9a-f]{64}", image):
+            if image != UNKNOWN and not re.fullmatch(r".+@sha256:[0-9a-f]{64}", image):
                 yield item, f"{image} is not named by digest; write NAME@sha256:DIGEST"
 
 
@@ -201,39 +207,62 @@ def _of(resources: Sequence[Resource], kind: str) -> Iterator[Resource]:
 def _at(item: Resource, *path: str) -> Any:
     value: Any = item.props
     for part in path:
-        value = value.get(part) if hasattr(value, "get") else None
+        if value != UNKNOWN:
+            value = value.get(part) if isinstance(value, dict) else None
     return value
 
 
-def _most(pool: Resource) -> int:
-    return int(_at(pool, "autoscaling", "totalMaxNodeCount") or _at(pool, "autoscaling", "maxNodeCount") or 0)
+def _maps(value: Any) -> list[dict[str, Any]]:
+    """The maps of a list; none of what is unknown."""
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+
+
+def _nodes(pool: Resource, which: str) -> float:
+    """The fewest (Min) or most (Max) nodes of a pool; enough of them where that is not known yet."""
+    scaling = _at(pool, "autoscaling") or {}
+    found = (
+        [UNKNOWN]
+        if scaling == UNKNOWN
+        else [scaling.get(f"total{which}NodeCount"), scaling.get(f"{which.lower()}NodeCount")]
+    )
+    return float("inf") if UNKNOWN in found else float(next((count for count in found if count), 0))
 
 
 def _kind(pool: Resource) -> tuple[Any, ...]:
     """What pools must share so that one can stand in for the other."""
     gpus = _at(pool, "nodeConfig", "guestAccelerators") or []
-    return (pool.props.get("cluster"), *((gpu.get("type"), gpu.get("count")) for gpu in gpus))
+    told = [UNKNOWN] if gpus == UNKNOWN else [(gpu.get("type"), gpu.get("count")) for gpu in _maps(gpus)]
+    return (pool.props.get("cluster"), *told)
+
+
+def _stands_in(kind: tuple[Any, ...], other: tuple[Any, ...]) -> bool:
+    return kind == other or UNKNOWN in (*kind, *other)
 
 
 def _gpus(item: Resource) -> Iterator[tuple[str, str, int]]:
-    """Machine type, GPU and count of everything that has GPUs."""
+    """Machine type, GPU and count of everything that has GPUs, as far as they are known."""
+    found: list[tuple[Any, Any, Any]] = []
     if item.type == NODE_POOL:
-        for gpu in _at(item, "nodeConfig", "guestAccelerators") or ():
-            yield _at(item, "nodeConfig", "machineType"), _gpu(gpu.get("type")), int(gpu.get("count") or 0)
-    spec = _at(item, "dedicatedResources", "machineSpec") if item.type == POOL else None
-    if spec and spec.get("acceleratorType"):
-        yield spec.get("machineType"), _gpu(spec["acceleratorType"]), int(spec.get("acceleratorCount") or 0)
-    compact = _at(item, "machine", "accelerator") if item.type == DEPLOYED else None
-    if compact:
-        gpu, _, count = str(compact).partition(":")
-        yield _at(item, "machine", "type"), _gpu(gpu), int(count or 1)
+        machine = _at(item, "nodeConfig", "machineType")
+        gpus = _maps(_at(item, "nodeConfig", "guestAccelerators"))
+        found = [(machine, gpu.get("type"), gpu.get("count") or 0) for gpu in gpus]
+    if item.type == POOL:
+        spec = ("dedicatedResources", "machineSpec")
+        gpu, count = _at(item, *spec, "acceleratorType"), _at(item, *spec, "acceleratorCount") or 0
+        found = [(_at(item, *spec, "machineType"), gpu, count)]
+    if item.type == DEPLOYED:
+        gpu, _, count = str(_at(item, "machine", "accelerator") or "").partition(":")
+        found = [(_at(item, "machine", "type"), gpu, count or 1)]
+    for machine, gpu, count in found:
+        if gpu and UNKNOWN not in (machine, gpu, count):
+            yield machine, _gpu(gpu), int(count)
 
 
 def _region(item: Resource) -> str:
     """Of its own property, or of the endpoint that it names; empty where neither is known. A zone is in its region."""
     named = re.search(r"/locations/([^/]+)/", str(item.props.get("endpoint") or ""))
     place = str(item.props.get("region") or item.props.get("location") or (named[1] if named else ""))
-    return re.sub(r"(?<=[0-9])-[a-z]$", "", place)
+    return "" if place == UNKNOWN else re.sub(r"(?<=[0-9])-[a-z]$", "", place)
 
 
 def _misplaced(gpu: str, region: str, settings: Settings) -> str:
@@ -263,6 +292,6 @@ def _carries(machine: str, gpu: str, count: int) -> bool:
 
 def _images(item: Resource) -> Iterator[str]:
     if item.type == RUN_JOB:
-        yield from (str(c.get("image")) for c in _at(item, "template", "template", "containers") or ())
+        yield from (str(c.get("image")) for c in _maps(_at(item, "template", "template", "containers")))
     if item.type == MODEL and _at(item, "container", "imageUri"):
         yield str(_at(item, "container", "imageUri"))

@@ -125,7 +125,18 @@ def test_a_region_that_the_settings_name_is_decided_by_them_alone():
 
 def test_a_region_that_a_preview_does_not_know_yet_is_not_judged():
     unknown = deployed(type="g2-standard-8", accelerator="L4:1")
-    assert not found("gpu-fits", given(unknown, endpoint="04da6b54-80e4-46f7-96ec-b56ff0331ba9"))
+    assert not found("gpu-fits", given(unknown, endpoint=rules.UNKNOWN))
+
+
+def test_what_a_preview_does_not_know_may_be_right():
+    spot = nodes(spot=True)
+    assert found("spot-has-a-floor", given(spot, cluster=rules.UNKNOWN), given(nodes("o"), cluster=rules.UNKNOWN)) == []
+    assert found("spot-has-a-floor", given(spot, cluster=rules.UNKNOWN), nodes("o")) == []
+    assert found("spot-has-a-floor", spot, given(nodes("o"), nodeConfig=rules.UNKNOWN)) == []
+    assert found("spot-has-a-floor", spot, given(nodes("o"), autoscaling={"totalMaxNodeCount": 0}))
+    assert found("watched", ENDPOINT, given(ALERT, conditions=[{"filter": rules.UNKNOWN}])) == []
+    assert found("gpu-fits", given(nodes(gpu="nvidia-tesla-t4"), nodeConfig={"machineType": rules.UNKNOWN})) == []
+    assert found("gpu-fits", given(nodes(), location=rules.UNKNOWN)) == []
 
 
 def test_the_table_has_a_date_a_source_and_every_machine_a_region():
