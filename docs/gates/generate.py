@@ -267,8 +267,8 @@ The same from Prometheus, which `monitoring.prometheus` gives the address of:
 Anything that Cloud Monitoring or Prometheus can give as one number a minute and version: cost a request, a rating,
 tokens a second. The gate bets on the mean, between the two ends of `range`; the tighter the range, the sooner it knows.
 Every minute counts as one observation, whatever its requests. It passes when the condition is shown, and fails when
-the opposite is. The means that the bets do not rule out at any minute are a confidence sequence; the gate asks of it only
-whether it still holds the limit.
+the opposite is. The means that the bets do not rule out at any minute are a confidence sequence; the gate asks of it
+only whether it still holds the limit.
 
 A critical gate with `max` or `min` on a `cloud_monitoring` query becomes an alert policy too. Its
 filter must name a resource, which `vertex-deploy check` demands: `... AND resource.type="global"`. Preflight warns (or
