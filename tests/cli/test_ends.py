@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.cli.desk import SPEC, Desk
+from vertex_deploy.cli import rollout, steer
+from vertex_deploy.cli.output import OutputFormat
+from vertex_deploy.cli.screen import Screen
 from vertex_deploy.errors import CloudError, StateError
 from vertex_deploy.rollout.store import RolloutStore
 
@@ -100,6 +104,15 @@ def test_a_place_for_the_report_that_is_gone_at_the_end_is_a_warning(desk: Desk)
     assert f"warning: {place}: the report cannot be written" in said.err
 
 
+def test_a_place_for_the_events_is_opened_before_anything_begins(desk: Desk) -> None:
+    said = desk.run("start", "--events", str(desk.folder))
+    assert (said.code, said.error) == (
+        2,
+        f"{desk.folder}: events cannot be written (Is a directory); name another file",
+    )
+    assert desk.run("history").out == "no rollouts yet\n"
+
+
 def test_a_full_disk_ends_the_events_not_the_rollout(desk: Desk, capfd: pytest.CaptureFixture[str]) -> None:
     said = desk.run("start", "-o", "json", "--events", "/dev/full")
     assert (said.code, said.json["ending"]) == (0, "promoted")
@@ -131,9 +144,6 @@ class Gone:
 
 def test_a_reader_that_goes_away_ends_the_lines_not_the_rollout(desk: Desk) -> None:
     """`rollout start | head -1`: nobody reads on, and the rollout must not stand at 10% without a controller."""
-    from vertex_deploy.cli.output import OutputFormat  # noqa: PLC0415 - what a command does, step by step
-    from vertex_deploy.cli.screen import Screen  # noqa: PLC0415 - see above
-
     out = Gone(after=1)
     desk.patch.setattr(sys, "stdout", out)
     controller = desk.world.start()
@@ -189,6 +199,43 @@ def test_plain_is_an_option_of_every_steering_command(desk: Desk, verb: str) -> 
     text = " ".join(desk.call("rollout", verb, "--help").out.split())
     assert "--plain" in text
     assert "One line an event, on a terminal too." in text
+
+
+@pytest.mark.parametrize(("given", "plain"), [("1", True), ("true", True), ("0", False), (None, False)])
+@pytest.mark.parametrize(("module", "verb"), [(steer, "abort"), (rollout, "start"), (rollout, "watch")])
+def test_the_variable_says_what_the_option_says(
+    desk: Desk, module: Any, verb: str, given: str | None, plain: bool
+) -> None:
+    interrupted(desk, sleeps=20)
+    asked: list[bool] = []
+
+    def made(*arguments: Any, **keywords: Any) -> Screen:
+        asked.append(keywords["plain"])
+        return Screen(*arguments, **keywords)
+
+    desk.patch.setattr(module, "Screen", made)
+    if given is not None:
+        desk.patch.setenv("VERTEX_DEPLOY_PLAIN", given)
+    desk.run(verb)
+    assert asked == [plain]
+
+
+def test_a_variable_that_says_neither_is_a_wrong_command_line(desk: Desk) -> None:
+    desk.patch.setenv("VERTEX_DEPLOY_PLAIN", "perhaps")
+    said = desk.run("abort")
+    assert (said.code, "Invalid value for '--plain'" in said.error) == (2, True)
+
+
+@pytest.mark.slow
+def test_a_terminal_of_another_encoding_gets_question_marks(desk: Desk) -> None:
+    interrupted(desk, sleeps=20)
+    command = [sys.executable, "-m", "vertex_deploy", "rollout", "status", str(desk.file), "--store", str(desk.root)]
+    done = subprocess.run(
+        command, env=os.environ | {"PYTHONIOENCODING": "ascii"}, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("lite0  holding  step 1 of 2 (10%)")
+    assert "?? endpoint 1" in done.stdout
 
 
 @pytest.mark.parametrize(("verb", "code"), [("abort", 11), ("rollback", 10), ("promote", 0)])

@@ -90,7 +90,6 @@ def test_plain_draws_nothing_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> N
         ({"TERM": "xterm", "NO_COLOR": "1"}, True),
         ({"TERM": "dumb"}, False),
         ({}, False),
-        ({"TERM": "xterm", "VERTEX_DEPLOY_PLAIN": "1"}, False),
     ],
 )
 def test_a_tree_is_drawn_where_the_cursor_can_move(environment: dict[str, str], redraws: bool) -> None:

@@ -6,6 +6,7 @@ Left out: any work. A command's module is imported when the command is called, n
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import sys
 import traceback
@@ -126,6 +127,10 @@ def main() -> NoReturn:
     command line (exit code 2). Anything else is a bug and keeps its traceback.
     """
     settings: dict[str, Any] = {"debug": False}
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # What a terminal of another encoding cannot show is a question mark, not the end of a rollout.
+            stream.reconfigure(errors="replace")
     try:
         code = app(standalone_mode=False, prog_name="vertex-deploy", obj=settings)
         sys.stdout.flush()

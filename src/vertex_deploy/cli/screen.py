@@ -155,7 +155,7 @@ class Screen:
 
 def can_redraw(environment: Mapping[str, str]) -> bool:
     """Whether the terminal of this environment can move its cursor. No colours are used: NO_COLOR is nothing to it."""
-    return environment.get("TERM", "dumb").lower() not in {"dumb", "unknown", ""} and not environment.get(PLAIN)
+    return environment.get("TERM", "dumb").lower() not in {"dumb", "unknown", ""}
 
 
 def _member(record: Record) -> dict[str, str]:

@@ -70,7 +70,7 @@ def open_store(name: str, root: Path | str = ROOT) -> RolloutStore:
     if str(root).startswith(SCHEME):
         where = f"{str(root).rstrip('/')}/{name}"
         return RolloutStore(GcsBlobs(where), where, beside=lambda other: open_store(other, root))
-    if "://" in str(root):
+    if "://" in str(root) or not str(root):
         raise UsageError(f"--store {root}: write a folder, or gs://BUCKET/PREFIX")
     folder = Path(root) / name
     return RolloutStore(DirectoryBlobs(folder), str(folder), beside=lambda other: open_store(other, root))
