@@ -210,7 +210,7 @@ STORIES = (dear, liked, unrated)
 def stories(vertex: Cli) -> Any:
     with ThreadPoolExecutor(max_workers=len(STORIES)) as pool:
         futures: dict[Any, Future[Story]] = {one: pool.submit(one, vertex) for one in STORIES}
-        yield lambda one: futures[one].result(timeout=300)
+        yield lambda one: futures[one].result(timeout=900)
 
 
 def test_a_version_that_users_rate_as_well_as_stable_is_promoted(stories: Any) -> None:

@@ -247,12 +247,12 @@ def stories(vertex: Cli, exporter: Exporter, prometheus: str) -> Iterator[dict[s
 
 
 def test_a_version_whose_requests_cost_the_same_by_prometheus_is_promoted(stories: dict[str, Future[Story]]) -> None:
-    found = stories["same"].result(timeout=300)
+    found = stories["same"].result(timeout=900)
     assert (found.code, found.record["ending"]) == (0, "promoted"), f"{found.record['reason']}\n{found.said}"
 
 
 def test_a_version_whose_requests_cost_more_by_prometheus_is_rolled_back(stories: dict[str, Future[Story]]) -> None:
-    found = stories["dearer"].result(timeout=300)
+    found = stories["dearer"].result(timeout=900)
     reason = found.record["reason"]
     assert (found.code, found.record["ending"]) == (10, "rolled_back"), f"{reason}\n{found.said}"
     assert "cost_per_request of the canary is 0.009 over" in reason

@@ -246,7 +246,7 @@ def stories(vertex: Cli) -> Any:
 
         def story(scenario: Callable[[Stage], Story]) -> Story:
             found: Future[Story] = futures[scenario]
-            return found.result(timeout=300)
+            return found.result(timeout=900)
 
         yield story
 

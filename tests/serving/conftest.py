@@ -1,6 +1,7 @@
 # ruff: noqa: PLC0415 - torch and skimage take seconds to import, and are needed only where slow tests run
 from __future__ import annotations
 
+import fcntl
 import io
 import os
 import shutil
@@ -17,15 +18,22 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def artifacts(tmp_path_factory):
-    """Lite0 for both engines, built once: engine name -> folder."""
+    """Lite0 for both engines, built once, by the first worker to need them: engine name -> folder."""
     from serving.build import build  # imports torch
 
+    base = tmp_path_factory.getbasetemp()
+    shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "artifacts"
+    shared.mkdir(exist_ok=True)
     folders: dict[str, Path] = {}
-    for engine in ("eager", "aoti"):
-        if engine == "aoti" and shutil.which(os.environ.get("CXX", "g++")) is None:
-            continue
-        folders[engine] = tmp_path_factory.mktemp("artifacts") / engine
-        build("efficientnet-lite0", engine=engine, out=folders[engine], max_batch=4)
+    with (shared / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for engine in ("eager", "aoti"):
+            if engine == "aoti" and shutil.which(os.environ.get("CXX", "g++")) is None:
+                continue
+            folders[engine], built = shared / engine, shared / f"{engine}.built"
+            if not built.exists():
+                build("efficientnet-lite0", engine=engine, out=folders[engine], max_batch=4)
+                built.touch()
     return folders
 
 
