@@ -10,6 +10,7 @@ import pytest
 from google.cloud import monitoring_v3 as m
 
 from vertex_deploy.local.alerting import engine as engine_module
+from vertex_deploy.local.alerting import machine
 from vertex_deploy.local.monitoring.catalogue import PREFIX
 from vertex_deploy.local.monitoring.recorder import LATENCY_BUCKETS
 from vertex_deploy.local.monitoring.values import NS, Dist, Point, SeriesKey
@@ -144,6 +145,15 @@ async def test_absence_opens_when_a_series_falls_silent_and_closes_when_it_speak
     assert world.minute()
     assert world.open()[0].value is None
     assert not world.minute(gauges={GAUGE: 1})
+
+
+async def test_an_absence_longer_than_auto_close_opens_and_closes_that_long_after(world):
+    await world.create(absence(minutes=60), alert_strategy={"auto_close": {"seconds": 1800}})
+    world.minute(gauges={GAUGE: 1})
+    opened = [bool(world.minute()) for _ in range(100)]
+    assert [minute for minute, now in enumerate(opened, 1) if now] == list(range(60, 90))
+    assert world.book.incidents("proj-a")[0].why == machine.NO_DATA
+    assert len(world.book.incidents("proj-a")) == 1
 
 
 async def test_absence_needs_a_point_later_than_the_policy(world):

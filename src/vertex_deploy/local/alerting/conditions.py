@@ -99,6 +99,10 @@ class Threshold:
         """Nanoseconds that the state machine waits."""
         return self.duration
 
+    def forgotten(self, auto_close: int) -> int:
+        """Nanoseconds without data after which a series is given up and its incident closes."""
+        return auto_close
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Absence:
@@ -122,6 +126,10 @@ class Absence:
     def retest(self) -> int:
         """None: the duration is part of what is measured."""
         return 0
+
+    def forgotten(self, auto_close: int) -> int:
+        """Nanoseconds without data after which its incident closes: auto-close, from when it opened."""
+        return self.duration + auto_close
 
     @property
     def missing(self) -> Missing:

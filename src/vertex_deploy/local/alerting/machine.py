@@ -5,9 +5,10 @@ violated without a break for the condition's duration; each evaluation stands fo
 "two minutes" is two consecutive measurements a minute apart. The condition *fires* when as many series meet it as its
 trigger wants, and the combiner says whether that opens incidents: one for each series that meets a condition.
 
-Decisions where the documentation is silent: time without data neither resets nor adds to a duration; with AND,
-every series that meets any of the conditions gets an incident while all conditions fire; the percentage of a trigger is
-of the series with data. A snooze keeps incidents from opening and closes those that are open, says Snooze's reference.
+Decisions where the documentation is silent: time without data neither resets nor adds to a duration; with AND, every
+series that meets any of the conditions gets an incident while all conditions fire; the percentage of a trigger is of
+the series with data; auto-close counts from the last data, for an absence from when it opened. A snooze keeps incidents
+from opening and closes those that are open, says Snooze's reference.
 
 Left out: acknowledging (the API cannot) and the limit of 1,000 open incidents a policy.
 """
@@ -136,7 +137,7 @@ def evaluate(
         track, condition = verdict.track, policy.conditions[where[0]]
         held, quiet = where in holding, snoozed(where[1])
         if track.incident and (quiet or not held):
-            gone = now - verdict.reading.seen >= policy.auto_close
+            gone = now - verdict.reading.seen >= condition.forgotten(policy.auto_close)
             why = SNOOZED if held else NO_DATA if gone else ""
             closed.append(Closed(track.incident, condition, verdict.reading, why))
             track = replace(track, incident="")
@@ -155,7 +156,7 @@ def _verdict(  # noqa: PLR0917 - one row of facts
     if seen != reading.seen:
         reading = replace(reading, seen=seen)
     violated = reading.violated
-    if now - seen >= policy.auto_close:
+    if now - seen >= condition.forgotten(policy.auto_close):
         return _Verdict(reading, Track(0, seen, track.incident), meets=False, counts=False)
     if violated is None:
         violated = {Missing.ACTIVE: True, Missing.INACTIVE: False, Missing.NO_OP: None}[condition.missing]

@@ -1,4 +1,4 @@
-"""From stored time series to the readings of a condition at one time. Pure: the store is only read.
+"""From stored time series to the readings of a condition at one time. The store is only read.
 
 A threshold looks at the window that ends now, ``(now - alignment period, now]``, as Cloud Monitoring slides it from
 minute to minute. Without an aligner it looks at the newest point of the last minute. A ratio is formed of series with
@@ -95,7 +95,7 @@ class Meter:
 
     def _measured(self, policy: Policy, condition: Condition) -> list[Reading]:
         now = self._at.now
-        seen = self._seen(policy, condition.series)
+        seen = self._seen(policy, condition)
         if isinstance(condition, Absence):
             known = {key: end for key, end in seen.items() if end >= policy.since}
             return [Reading(key, now - end >= condition.duration, None, end) for key, end in known.items()]
@@ -123,11 +123,11 @@ class Meter:
         self._matched[ident] = (keys, found)
         return found
 
-    def _seen(self, policy: Policy, selection: Selection) -> dict[SeriesKey, int]:
-        """When each series, as it is after aggregation, last had data; without those gone for auto-close and longer."""
+    def _seen(self, policy: Policy, condition: Condition) -> dict[SeriesKey, int]:
+        """When each series, as it is after aggregation, last had data; without those that are given up."""
         out: dict[SeriesKey, int] = {}
-        since = self._at.now - policy.auto_close
-        for key, result in self._matching(policy.project, selection):
+        since = self._at.now - condition.forgotten(policy.auto_close)
+        for key, result in self._matching(policy.project, condition.series):
             last = self._source.last(key)
             if last is not None and last.end > since:
                 out[result] = max(out.get(result, 0), last.end)
