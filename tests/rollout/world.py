@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from vertex_deploy.metrics.memory import MemorySource
@@ -55,6 +56,7 @@ def spec_with(**rollout: Any) -> Spec:
     )
 
 
+@cache
 def sample(requests: int, errors: int = 0, slow: int = 0) -> VersionSample:
     counts = (requests - slow, 0, 0, 0, slow, 0)
     return VersionSample(requests=requests, errors=errors, latency_ms=Histogram(BOUNDS, counts))

@@ -236,7 +236,9 @@ class Record:
 
     def dumps(self) -> bytes:
         """The stored form."""
-        return json.dumps(self.to_json(), indent=1, default=str).encode()
+        # A line a field: to be read by people, and by the encoder in C, which knows no indentation.
+        lines = (f" {json.dumps(name)}: {json.dumps(value, default=str)}" for name, value in self.to_json().items())
+        return ("{\n" + ",\n".join(lines) + "\n}").encode()
 
     @classmethod
     def loads(cls, raw: bytes, where: str) -> Record:
