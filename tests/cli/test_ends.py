@@ -301,7 +301,7 @@ def test_a_rollout_that_was_never_begun_says_so_and_the_next_one_is_not_in_its_w
     assert desk.run("start").code == 0
     first, second = desk.run("history").out.splitlines()
     assert first.split()[:2] == [lone["id"], "not_begun"]
-    assert "nothing was done; `rollout start` begins another" in first
+    assert "nothing was done; use `rollout start`" in first
     assert second.split()[1] == "promoted"
     assert desk.world.target.deploys == 1
     assert desk.run("history", "--id", lone["id"]).code == 0

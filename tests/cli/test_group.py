@@ -225,3 +225,15 @@ def test_before_anything_was_begun_the_fix_is_named(group: Desk, verb: str) -> N
     assert "rollout start" in said.error
     assert group.run("history", *PROD).out == "no rollouts yet\n"
     assert group.run("history", *PROD, "-o", "json").json == {"group": "prod", "members": {"us": [], "eu": []}}
+
+
+@pytest.mark.parametrize("verb", [*ALL, "tick", "report"])
+def test_a_member_whose_record_is_broken_is_named_and_the_other_can_still_be_taken_back(group: Desk, verb: str) -> None:
+    begun_on_a_laptop(group)
+    path = group.keeps("eu") / "record.json"
+    path.write_text("{")
+    said = group.run(verb, *PROD)
+    assert said.code == 6
+    assert said.error.startswith(f"{path}: not a rollout's record")
+    assert group.run("abort", "--env", "us").code == 11
+    assert group.worlds[REGIONS["us"]].target.split == {"111": 100}

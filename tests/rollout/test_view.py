@@ -10,7 +10,7 @@ from vertex_deploy.rollout.machine import Phase
 from vertex_deploy.rollout.plan import plan_of
 from vertex_deploy.rollout.requests import Verb
 from vertex_deploy.rollout.store import Lease
-from vertex_deploy.rollout.view import GateView, Share, View, evidence_bar, lines, quantity, view_of
+from vertex_deploy.rollout.view import GateView, Share, View, evidence_bar, lines, never_begun, quantity, view_of
 from vertex_deploy.spec.models import Replicas
 
 
@@ -199,3 +199,12 @@ def test_the_tree_in_the_guide_is_what_is_drawn() -> None:
     controller._look()
     drawn = text(world, driven=True).replace("CANARY", "222").replace("ROLLOUT", "20270115-080000-3f2a9c01")
     assert shown == drawn
+
+
+def test_a_rollout_that_was_never_begun_is_not_shown_as_one_that_lasts() -> None:
+    world = World()
+    record = world.start().record
+    view = never_begun(view_of(record, plan_of(world.spec), now=world.clock.now()))
+    assert (view.phase, view.ending) == ("preflight", "not_begun")
+    assert lines(view)[0] == "lite0  not_begun"
+    assert "nothing was done" in lines(view)[1]

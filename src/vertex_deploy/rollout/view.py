@@ -173,7 +173,7 @@ def never_begun(view: View) -> View:
 
     No controller ever had it: whatever drives a rollout goes by the newest one.
     """
-    why = "the store failed while it was written down, and nothing was done; `rollout start` begins another"
+    why = "the store failed while it was written down, and nothing was done; use `rollout start`"
     return replace(view, ending="not_begun", reason=why)
 
 
