@@ -10,6 +10,7 @@ Python lacks. RE2's promise of linear time is left out too: Python's engine back
 from __future__ import annotations
 
 import re
+import warnings
 from functools import lru_cache
 
 _GROUP = re.compile(r"\(\?(?::|P<[A-Za-z_]\w*>|[ims]+(?:-[ims]+)?[:)]|-[ims]+:)")
@@ -28,7 +29,10 @@ def pattern(text: str) -> re.Pattern[str]:
     if why:
         raise ValueError(f'the regular expression "{text}" has {why}')
     try:
-        return re.compile(text, re.ASCII)
+        with warnings.catch_warnings():
+            # Of "[[", "--" and "&&" in a class: they may mean something in Python one day, and are plain in RE2.
+            warnings.simplefilter("ignore", FutureWarning)
+            return re.compile(text, re.ASCII)
     except (re.error, OverflowError, RecursionError) as error:
         raise ValueError(f'the regular expression "{text}" is not valid: {error}') from error
 
