@@ -11,8 +11,9 @@ from vertex_deploy.errors import StateError
 from vertex_deploy.rollout import session
 from vertex_deploy.rollout.blobs import MemoryBlobs
 from vertex_deploy.rollout.log import PAGE, Log
-from vertex_deploy.rollout.machine import Ending
+from vertex_deploy.rollout.machine import Ending, Phase
 from vertex_deploy.rollout.record import LogEntry
+from vertex_deploy.rollout.requests import Verb
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -74,7 +75,7 @@ def test_a_page_that_lacks_an_entry_or_may_change_is_not_bound(blobs: Counted) -
     blobs.delete("r/log/00000005.json")
     log.bind(2 * PAGE - 1)
     assert not any("-" in name for name in blobs.names(""))
-    assert log.read() == [entry for entry in entries if entry.seq != 5]
+    assert log.read(5) == entries[5:]
 
 
 @pytest.mark.parametrize("raw", [b"{", b"{}", b"[]", b"7", b"[7]", b'[{"seq": 1, "at": 0, "kind": "k", "text": "t"}]'])
@@ -86,6 +87,47 @@ def test_a_page_that_cannot_be_read_is_refused_with_its_place_and_the_way_out(bl
         log.read()
     blobs.delete(name)
     assert log.read() == entries
+
+
+@pytest.mark.parametrize("gone", [1, 3, 5])
+def test_a_history_that_lacks_an_entry_is_refused_and_names_it(blobs: Counted, gone: int) -> None:
+    log, entries = history(blobs, 5)
+    blobs.delete(f"r/log/{gone:08d}.json")
+    with pytest.raises(StateError, match=rf"s/r/log/{gone:08d}\.json: the history lacks this entry"):
+        log.read(until=5)
+    assert log.read(gone) == entries[gone:]
+
+
+def test_a_rollout_whose_history_was_thinned_out_is_not_judged_by_the_rest_and_can_be_aborted() -> None:
+    world = World()
+    controller = world.start()
+    controller.run(lambda record: record.phase is Phase.HOLDING and record.seq > 12)
+    gone = f"{controller.record.id}/log/00000007.json"
+    world.blobs.delete(gone)
+    with pytest.raises(StateError, match=gone):
+        world.run()
+    world.ask(Verb.ABORT)
+    assert world.run().ending is Ending.ABORTED
+
+
+def test_who_reads_while_a_controller_writes_misses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World()
+    controller = world.start()
+    controller.tick()
+    reader, listed = world.store(), MemoryBlobs.names
+
+    def names(blobs: MemoryBlobs, prefix: str) -> list[str]:
+        found = listed(blobs, prefix)
+        monkeypatch.setattr(MemoryBlobs, "names", listed)
+        controller.journal.note("warning", "one")
+        controller.journal.note("warning", "two")
+        return found
+
+    before = len(reader.log(controller.record.id))
+    monkeypatch.setattr(MemoryBlobs, "names", names)
+    first = reader.log(controller.record.id, after=before)
+    rest = reader.log(controller.record.id, after=before + len(first))
+    assert [entry.text for entry in (*first, *rest)] == ["one", "two"]
 
 
 def test_an_entry_under_another_number_is_refused(blobs: Counted) -> None:

@@ -128,6 +128,16 @@ def test_the_time_until_traffic_is_the_last_rollouts() -> None:
     assert last_deployment(world.store()) == shifted - started > 0
 
 
+def test_an_old_rollout_that_cannot_be_read_times_nothing_and_hides_no_plan() -> None:
+    world = World()
+    record = world.run()
+    known = last_deployment(world.store())
+    world.blobs.write("20990101-000000-0badc0de/record.json", b'{"format": 99}')
+    assert last_deployment(world.store()) == known
+    world.blobs.delete(f"{record.id}/log/00000003.json")
+    assert last_deployment(world.store()) is None
+
+
 def test_what_is_planned_is_what_happens() -> None:
     world = World()
     planned = look(world)

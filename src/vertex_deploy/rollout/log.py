@@ -49,14 +49,15 @@ class Log:
         """
         self._blobs.write(self._name(entry.seq), json.dumps(entry.to_json(), default=str).encode())
 
-    def read(self, after: int = 0) -> list[LogEntry]:
+    def read(self, after: int = 0, *, until: int = 0) -> list[LogEntry]:
         """The entries, oldest first.
 
         Args:
             after: only those with a higher number.
+            until: number of an entry that must be there, as must all before any other.
 
         Raises:
-            StateError: one cannot be read; its place is named.
+            StateError: one is not there or cannot be read; its place is named.
         """
         entries, pages = self._listed()
         wanted = [numbers for numbers in pages if numbers[-1] > after]
@@ -65,6 +66,12 @@ class Log:
         names = [*(self._page(numbers) for numbers in wanted), *(self._name(numbers[0]) for numbers in single)]
         contents = zip([*wanted, *single], names, self._blobs.read_all(names), strict=True)
         found = {entry.seq: entry for numbers, name, raw in contents for entry in self._entries(numbers, name, raw)}
+        for seq in range(after + 1, max([until, *found]) + 1):
+            if seq not in found:
+                raise StateError(
+                    f"{self._where}/{self._name(seq)}: the history lacks this entry, and nothing is judged by a part "
+                    "of it; restore it (does the bucket delete old objects?), or `vertex-deploy rollout abort`"
+                )
         return [found[seq] for seq in sorted(found) if seq > after]
 
     def bind(self, until: int) -> None:

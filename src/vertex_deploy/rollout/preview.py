@@ -7,10 +7,11 @@ and whether creating alert policies is permitted (reading does not show it). As 
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from vertex_deploy.errors import CloudError, RolloutError
+from vertex_deploy.errors import CloudError, RolloutError, StateError
 from vertex_deploy.rollout.alert_preview import preview_alerts
 from vertex_deploy.rollout.faults import may_pass
 from vertex_deploy.rollout.machine import Event, Phase
@@ -217,16 +218,14 @@ def last_deployment(store: RolloutStore) -> float | None:
     """Seconds from start to the first traffic of the newest rollout that got that far; None if none did.
 
     Args:
-        store: the last few rollouts' histories are read.
-
-    Raises:
-        StateError: a rollout cannot be read.
+        store: the last few rollouts' histories are read; one that cannot be read is passed over.
     """
     for rollout_id in reversed(store.ids()[-_LOOKED_BACK:]):
-        started = store.load(rollout_id).started
-        for entry in store.log(rollout_id):
-            if entry.kind == "transition" and entry.data.get("to") == Phase.SHIFTING:
-                return entry.at - started
+        with suppress(StateError):
+            started = store.load(rollout_id).started
+            for entry in store.log(rollout_id):
+                if entry.kind == "transition" and entry.data.get("to") == Phase.SHIFTING:
+                    return entry.at - started
     return None
 
 

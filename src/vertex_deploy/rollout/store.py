@@ -336,11 +336,17 @@ class RolloutStore:
         Args:
             rollout_id: which.
             after: only entries with a higher number.
+
+        Raises:
+            StateError: an entry is not there, or cannot be read.
         """
-        entries = self._log(rollout_id).read(after)
+        # The record first: what is committed meanwhile is in the log, and not a tail with nothing before it.
+        name = f"{rollout_id}/record.json"
+        raw, _ = self._blobs.read(name)
+        record = Record.loads(raw, f"{self.where}/{name}") if raw else None
+        tail = record.tail if record else None
+        entries = self._log(rollout_id).read(after, until=record.seq - (2 if tail else 1) if record else 0)
         # The last entry may be committed but not copied, if the controller was killed in between.
-        raw, _ = self._blobs.read(f"{rollout_id}/record.json")
-        tail = Record.loads(raw, f"{self.where}/{rollout_id}/record.json").tail if raw else None
         if tail is not None and tail.seq > max(after, entries[-1].seq if entries else 0):
             entries.append(tail)
         return entries
