@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.cli.desk import GROUPED, REGIONS, SPEC, Desk
+from vertex_deploy.rollout import engine
+from vertex_deploy.rollout.store import Lease
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -237,3 +239,21 @@ def test_a_member_whose_record_is_broken_is_named_and_the_other_can_still_be_tak
     assert said.error.startswith(f"{path}: not a rollout's record")
     assert group.run("abort", "--env", "us").code == 11
     assert group.worlds[REGIONS["us"]].target.split == {"111": 100}
+
+
+@pytest.mark.parametrize("verb", ["watch", "pause"])
+def test_ctrl_c_of_who_follows_a_group_ends_the_watching_only(group: Desk, verb: str) -> None:
+    begun_on_a_laptop(group)
+    while {view["phase"] for view in group.run("tick", *PROD, "-o", "json").json["members"].values()} != {"holding"}:
+        group.clock.time += 5
+    for member in REGIONS:
+        store, now = engine.open_store(f"lite0@{member}", group.root), group.clock.now()
+        store.acquire(Lease(host="elsewhere", pid=1, born=0, token=member, expires=now + 600), now)
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    group.clock.meanwhile = interrupt
+    said = group.run(verb, *PROD, "--plain")
+    assert (said.code, said.out.splitlines()[-1]) == (130, "no longer watched: the rollout itself goes on")
+    assert len(list((group.root / "lite0@us" / "requests").glob("*.json"))) == (verb == "pause")
