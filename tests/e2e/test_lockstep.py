@@ -6,6 +6,8 @@ from contextlib import ExitStack
 import pytest
 import yaml
 
+from vertex_deploy.rollout.alert_clients import incident_of
+
 from .conftest import IMAGE
 from .rollouts import Rollouts, until
 
@@ -83,3 +85,33 @@ def test_errors_in_one_region_roll_both_back(served):
     reasons = {member: view["reason"] for member, view in json.loads(out)["members"].items()}
     assert "error_rate" in reasons["eu"]
     assert "eu went back" in reasons["us"]
+
+
+def test_an_incident_in_a_region_that_waits_for_the_other_takes_both_back(served):
+    """us has passed its hold and waits at its split; its canary turns bad there, and its alert policy says so."""
+    path = served.cli.folder / "pair.yaml"
+    served.write("five")
+    spec = yaml.safe_load(path.read_text())
+    # Its weight leaves the gate so little of alpha that proof would take much longer than the alert.
+    gate = {"metric": "error_rate", "max": "10%", "min_requests": 20, "weight": 0.001}
+    spec["rollout"] |= {"gates": [gate], "poll": "2s"}
+    spec["environments"]["eu"]["rollout"] = {"steps": [{"weight": 20, "hold": "120s"}, {"weight": 100}]}
+    path.write_text(yaml.safe_dump(spec))
+    first = served.begin("start", "--env", "prod", "-o", "json")
+    until(lambda: (served.record()["phase"], served.record()["step"]) == ("awaiting_group", 0))
+    canary = served.record()["canary"]
+    served.cli.run("fault", canary, "--fail", "60%")
+    out, err = first.communicate(timeout=150)
+    served.cli.run("fault", canary, "--clear")
+    assert (first.returncode, endings(out)) == (10, {"us": "rolled_back", "eu": "rolled_back"}), err
+    reasons = {member: view["reason"] for member, view in json.loads(out)["members"].items()}
+    assert "error_rate' fired for the canary" in reasons["us"]
+    assert "us went back (rolled_back): alert" in reasons["eu"]
+    record = served.record()
+    assert served.served() == ({record["stable"]: 100}, [record["stable"]])
+    assert served.own_policies(f"{record['id']}-{canary}") == {}
+    _, log = served.json("history", "--env", "us", "--id", record["id"])
+    (fired,) = [entry["data"] for entry in log if entry["data"].get("event") == "alert_fired"]
+    assert (fired["from"], fired["to"]) == ("awaiting_group", "rolling_back")
+    blamed = [incident_of(alert).deployed_id for alert in served.alerts()]
+    assert canary in blamed
