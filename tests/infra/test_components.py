@@ -149,7 +149,8 @@ def test_a_subnet_reaches_google_privately_and_has_ranges_for_gke():
     subnet = network_of(spec("{network: {}}")).one("Subnetwork").inputs
     assert subnet["privateIpGoogleAccess"] is True
     assert {item["rangeName"] for item in subnet["secondaryIpRanges"]} == {"pods", "services"}
-    assert network_of(spec("{network: {}}")).one("Network", "network").inputs["name"] == "lite0"
+    vpc = network_of(spec("{network: {}}")).one("Network", "network").inputs
+    assert (vpc["name"], vpc["autoCreateSubnetworks"]) == ("lite0", False)
 
 
 def test_nat_is_made_unless_the_spec_says_no():
