@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import pathlib
 import socket
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -233,6 +234,23 @@ def test_an_id_never_leads_out_of_the_store(tmp_path: Path, name: str) -> None:
     assert not store.has(name)
     with pytest.raises(StateError, match="there is: none"):
         store.load(name)
+
+
+def test_a_write_into_a_new_folder_syncs_what_names_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[str] = []
+    sync = os.fsync
+
+    def recorded(opened: int) -> None:
+        synced.append(str(pathlib.Path(f"/proc/self/fd/{opened}").readlink().relative_to(tmp_path)))
+        sync(opened)
+
+    monkeypatch.setattr(os, "fsync", recorded)
+    DirectoryBlobs(tmp_path / "a" / "b").write("r/record.json", b"1")
+    folders = [name for name in synced if "record.json" not in name]
+    assert folders == [".", "a", "a/b", "a/b/r"]
+    synced.clear()
+    DirectoryBlobs(tmp_path / "a" / "b").write("r/record.json", b"2")
+    assert [name for name in synced if "record.json" not in name] == ["a/b/r"]
 
 
 def test_a_folder_that_cannot_be_read_written_or_emptied_is_said_in_one_line(

@@ -135,7 +135,7 @@ class DirectoryBlobs:
         """See ``Blobs``."""
         path = self.root / name
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            _make(path.parent)
             with self._locked():
                 if generation is not None and generation != self.read(name)[1]:
                     raise Stale(name)
@@ -189,8 +189,20 @@ def _replace(path: Path, data: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     aside.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
+    _sync(path.parent)
+
+
+def _make(folder: Path) -> None:
+    """A folder that is there, and stays: what names a new folder is the one above it."""
+    new = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in reversed(new):
+        _sync(path.parent)
+
+
+def _sync(folder: Path) -> None:
+    opened = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(folder)
+        os.fsync(opened)
     finally:
-        os.close(folder)
+        os.close(opened)
