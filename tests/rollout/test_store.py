@@ -266,9 +266,11 @@ def test_a_folder_that_cannot_be_read_written_or_emptied_is_said_in_one_line(
         ("read_bytes", lambda: blobs.read("a.json")),
         ("replace", lambda: blobs.write("a.json", b"2")),
         ("unlink", lambda: blobs.delete("a.json")),
+        ("is_file", lambda: blobs.names("a")),
+        ("iterdir", blobs.folders),
     ):
         with monkeypatch.context() as patch:
             patch.setattr(type(tmp_path), method, refuse)
-            with pytest.raises(StateError, match=r"a\.json: cannot be .* \(Permission denied\); check"):
+            with pytest.raises(StateError, match=r": cannot be .* \(Permission denied\); check"):
                 call()
     assert blobs.read("a.json")[0] == b"1"

@@ -163,15 +163,16 @@ class DirectoryBlobs:
     def names(self, prefix: str) -> list[str]:
         """See ``Blobs``."""
         folder = self.root / prefix.rpartition("/")[0]
-        try:
+        with _listing(folder):
+            if not folder.is_dir():
+                return []
             found = [path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(".")]
-        except OSError as error:
-            raise StateError(f"{folder}: cannot be read ({error.strerror}); check its permissions") from error
-        return sorted(name for path in found if (name := path.relative_to(self.root).as_posix()).startswith(prefix))
+            return sorted(name for path in found if (name := path.relative_to(self.root).as_posix()).startswith(prefix))
 
     def folders(self) -> list[str]:
         """See ``Blobs``."""
-        return sorted(path.name for path in self.root.iterdir() if path.is_dir()) if self.root.is_dir() else []
+        with _listing(self.root):
+            return sorted(path.name for path in self.root.iterdir() if path.is_dir()) if self.root.is_dir() else []
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
@@ -179,6 +180,14 @@ class DirectoryBlobs:
         with (self.root / ".lock").open("a") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
+
+
+@contextmanager
+def _listing(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StateError(f"{folder}: cannot be read ({error.strerror}); check its permissions") from error
 
 
 def _replace(path: Path, data: bytes) -> None:
