@@ -9,12 +9,15 @@ import pytest
 from tests.rollout.group_world import MEMBERS, Pair
 from tests.rollout.world import STABLE, Killed, World, spec_with, step
 from vertex_deploy.errors import RolloutError
+from vertex_deploy.rollout.group import level, ready_of
 from vertex_deploy.rollout.machine import Ending, Phase
 from vertex_deploy.rollout.requests import Verb
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+WEIGHTS = [0, 10, 100]
+"""The canary's share before the first step, and at each."""
 PATHS = [
     ("promotion", 0.0, None, Ending.PROMOTED),
     ("errors in one", 0.3, None, Ending.ROLLED_BACK),
@@ -35,6 +38,7 @@ class Run:
         spec = spec_with(steps=[{"weight": 10, "hold": "20s"}, {"weight": 100}], poll="10s", keep_stable="15s")
         self.pair = Pair(World(spec=spec), World(spec=spec, errors=errors))
         self.abort_in, self.at, self.count, self.armed, self.asked = abort_in, at, 0, False, False
+        self.seen: object = None
         for world in self.pair.worlds.values():
             world.target.polls = 2
             world.target.hook = lambda _call, _moment: self.moment()
@@ -42,6 +46,7 @@ class Run:
 
     def moment(self) -> None:
         if self.armed:
+            self.in_step()
             self.count += 1
             if self.count == self.at:
                 raise Killed
@@ -81,18 +86,27 @@ class Run:
             self.armed = True
 
     def in_step(self) -> None:
-        """No canary has more traffic than a step that every other member has come to, or is ready for."""
-        splits = {member: world.target.split for member, world in self.pair.worlds.items()}
+        """At no instant is a split more than one step ahead of the slowest, nor stable gone before its time."""
+        seen = [(world.blobs.writes, len(world.target.splits), world.deployed()) for world in self.pair.worlds.values()]
+        if seen == self.seen or any(not world.blobs.read("current.json")[1] for world in self.pair.worlds.values()):
+            return
+        self.seen = seen
         records = self.pair.records()
-        shares = [splits[member].get(record.canary, 0) for member, record in records.items()]
-        lags = [
-            record.phase for record in records.values() if record.step < 0 and record.phase is not Phase.AWAITING_GROUP
-        ]
-        going_back = any(record.ending not in {None, Ending.PROMOTED} for record in records.values())
-        assert not (max(shares, default=0) and lags) or going_back, (shares, lags)
-        over = [record.phase for record in records.values() if record.phase is Phase.REMOVING_STABLE]
-        early = [record for record in records.values() if record.step < 1]
-        assert not (over and early)
+        if any(record.ending not in {None, Ending.PROMOTED} for record in records.values()):
+            return
+        worlds = self.pair.worlds
+        shares = {member: worlds[member].target.split.get(record.canary, 0) for member, record in records.items()}
+        steps = {member: WEIGHTS.index(share) for member, share in shares.items()}
+        assert max(steps.values()) - min(steps.values()) <= 1, shares
+        begun = {member: record.step for member, record in records.items()}
+        assert max(begun.values()) - min(begun.values()) <= 1, begun
+        for member in records:
+            # A split is set only for a step that every other member's own record is ready for.
+            slowest = min(ready_of(other) for name, other in records.items() if name != member)
+            if shares[member]:
+                assert slowest >= level(steps[member] - 1), (member, shares, slowest)
+            if STABLE not in worlds[member].deployed():
+                assert slowest >= level(2), "stable is gone before every member had kept it for its time"
 
 
 def check(run: Run, ending: Ending) -> None:

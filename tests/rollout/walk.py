@@ -254,10 +254,15 @@ class Walk(Faultable):
         """Somebody else writes a split, if the API takes it."""
         if self.target.endpoint is None or not {key for key, share in split.items() if share} <= set(self.alive()):
             return
-        self.target.change_split(split)
+        self._theirs(split)
         self.meddled_since_look = True
         self.third = self.target.split.get(THIRD, 0)
         self.trail.append(f"  somebody set {self.target.split}")
+
+    def _theirs(self, split: dict[str, int]) -> None:
+        self.target.theirs = True
+        self.target.change_split(split)
+        self.target.theirs = False
 
     def remove(self, deployed_id: str) -> None:
         """Somebody else undeploys a model and gives its share to another."""
@@ -267,7 +272,7 @@ class Walk(Faultable):
         split = {key: share for key, share in self.target.split.items() if key != deployed_id}
         missing = self.target.split.get(deployed_id, 0)
         self.target.deployed = tuple(found for found in self.target.deployed if found.id != deployed_id)
-        self.target.change_split({**split, heir: split.get(heir, 0) + missing})
+        self._theirs({**split, heir: split.get(heir, 0) + missing})
         self.removed_by_others.add(deployed_id)
         self.meddled_since_look = True
         self.third = self.target.split.get(THIRD, 0)

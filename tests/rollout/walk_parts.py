@@ -28,6 +28,9 @@ class Endpoint(MemoryTarget):
         self.ours: list[tuple[dict[str, int], dict[str, int], Record]] = []
         """Each split that a controller wrote: before, after, and its record at that moment."""
         self.writer: Callable[[], Record]
+        self.writing: Record | None = None
+        self.theirs = False
+        """Somebody else writes at this moment."""
 
     def dying(self) -> set[str]:
         """Models whose undeployment is under way."""
@@ -40,12 +43,17 @@ class Endpoint(MemoryTarget):
         before = dict(self.split)
         if self.dying() & {key for key, share in split.items() if share > before.get(key, 0)}:
             raise SplitConflict("UpdateEndpoint: a model that gets traffic is being undeployed", code="ABORTED")
-        number, record = len(self.splits), self.writer()
+        self.writing = self.writer()
         try:
             super().set_split(endpoint, split, etag=etag)
         finally:
-            if len(self.splits) > number:
-                self.ours.append((before, self.splits[number], record))
+            self.writing = None
+
+    def change_split(self, split: Mapping[str, int]) -> None:
+        before = dict(self.split)
+        super().change_split(split)
+        if self.writing is not None and not self.theirs:
+            self.ours.append((before, dict(self.split), self.writing))
 
     def _pass_time(self) -> None:
         for name, (kind, left, data) in list(self._operations.items()):
