@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import importlib
+import inspect
 import re
 import subprocess
 import sys
@@ -55,6 +57,20 @@ def test_every_component_has_a_page_and_a_row_and_the_readme_knows_them():
     readme = (DOCS / "README.md").read_text()
     assert stems <= rows
     assert all(f"(components/{stem}.md)" in readme for stem in stems)
+
+
+def test_the_ids_to_import_are_in_a_form_that_pulumi_gcp_takes():
+    """Of every resource whose class says how it is imported."""
+    table = re.findall(r"(?m)^\| `(gcp:(\w+)/\w+:(\w+))` \| `([^`]+)` \|$", (DOCS / "operations.md").read_text())
+    assert len(table) >= 7
+    checked = 0
+    for token, module, name, ident in table:
+        text = Path(inspect.getfile(getattr(importlib.import_module(f"pulumi_gcp.{module}"), name))).read_text()
+        forms = re.findall(rf"pulumi import {re.escape(token)} default (\S+)", text)
+        patterns = [re.sub(r"\\{\\{\w+\\}\\}", "[^/]+", re.escape(form)) for form in forms]
+        assert not forms or any(re.fullmatch(pattern, ident) for pattern in patterns), (token, forms)
+        checked += bool(forms)
+    assert checked >= 5
 
 
 @pytest.mark.parametrize("stack", ["dev", "prod"])
