@@ -214,3 +214,10 @@ def test_a_name_never_leads_out_of_the_root(root: str, name: str) -> None:
         open_store(name, root)
     with pytest.raises(StateError, match="no name of a store"):
         open_store("lite0@prod-us", root).beside(name)
+
+
+@pytest.mark.parametrize("elsewhere", ["http://storage.example:4443", "storage.example:4443", "http://10.0.0.1:1"])
+def test_a_store_is_never_read_in_clear_from_another_machine(elsewhere: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", elsewhere)
+    with pytest.raises(UsageError, match=r"STORAGE_EMULATOR_HOST=.* plaintext is allowed to this machine only"):
+        GcsBlobs(URL).read("record.json")

@@ -1,8 +1,8 @@
 """Blobs in a Cloud Storage bucket: compare-and-swap by generation preconditions, through Google's own client.
 
-``STORAGE_EMULATOR_HOST`` sends it to Local Vertex, as the client does by itself. A write whose answer was lost is told
-apart from a lost race: every write carries a token of its own in the object's metadata, and a 412 is a lost race only
-if the token that is there was not ours.
+``STORAGE_EMULATOR_HOST`` sends it to Local Vertex, as the client does by itself, and only to this machine in clear. A
+write whose answer was lost is told apart from a lost race: every write carries a token of its own in the object's
+metadata, and a 412 is a lost race only if the token that is there was not ours.
 
 Left out: making the bucket and its lifecycle rules (that is infrastructure), and customer-managed keys (the bucket's
 default applies).
@@ -10,6 +10,7 @@ default applies).
 
 from __future__ import annotations
 
+import os
 import random
 import secrets
 import time
@@ -18,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from vertex_deploy.errors import CloudError, UsageError, one_line
-from vertex_deploy.gcp import FIXES, TRANSIENT, RetryPolicy, code_of
+from vertex_deploy.gcp import FIXES, TRANSIENT, RetryPolicy, code_of, parse_address
 from vertex_deploy.rest import CODES
 from vertex_deploy.rollout.blobs import Stale
 
@@ -29,6 +30,7 @@ T = TypeVar("T")
 
 SCHEME = "gs://"
 _TOKEN = "write"  # noqa: S105 - a metadata key
+_EMULATOR = "STORAGE_EMULATOR_HOST"
 _READERS = 8
 
 # One object takes about one write a second (https://cloud.google.com/storage/quotas): 429 is ordinary, and waited out.
@@ -185,6 +187,10 @@ class GcsBlobs:
 
     def _bucket(self) -> Any:
         if self._client is None:
+            emulator = os.environ.get(_EMULATOR)
+            if emulator:
+                # What comes from there decides where traffic goes; Google's client would ask any host in clear.
+                parse_address(emulator if "://" in emulator else f"http://{emulator}", _EMULATOR)
             from google.cloud import storage  # type: ignore[attr-defined,import-untyped,unused-ignore]  # noqa: PLC0415 - heavy
 
             self._client = storage.Client()
