@@ -7,27 +7,34 @@ import pytest
 from tests.rollout.faultable import Faultable
 from tests.rollout.group_world import Pair
 from tests.rollout.world import STABLE, World, step
-from vertex_deploy.errors import CloudError, RolloutBusy
+from vertex_deploy.errors import CloudError, RolloutBusy, StateError
 from vertex_deploy.rollout.blobs import MemoryBlobs
 from vertex_deploy.rollout.machine import Ending, Phase
 from vertex_deploy.targets.types import Deployed
+
+LOST = CloudError("write: UNAVAILABLE", code="UNAVAILABLE", transient=True)
 
 
 class Full(MemoryBlobs):
     """Blobs that refuse the next write of the history."""
 
     refuses = False
+    error: Exception = LOST
 
     def write(self, name: str, data: bytes, *, generation: str | None = None) -> str:
         if "/log/" in name and self.refuses:
             self.refuses = False
-            raise CloudError(f"write {name}: UNAVAILABLE", code="UNAVAILABLE", transient=True)
+            raise self.error
         return super().write(name, data, generation=generation)
 
 
-def test_a_commit_whose_history_entry_cannot_be_copied_stands_and_the_entry_is_copied_before_the_next() -> None:
+@pytest.mark.parametrize("error", [LOST, StateError("write: no space left")], ids=["bucket", "folder"])
+def test_a_commit_whose_history_entry_cannot_be_copied_stands_and_the_entry_is_copied_before_the_next(
+    error: Exception,
+) -> None:
     world = World()
     world.blobs = blobs = Full()  # type: ignore[assignment] # any Blobs
+    blobs.error = error
     controller = world.start()
     number = refused = 0
     while controller.record.phase is not Phase.HOLDING:

@@ -14,7 +14,7 @@ from tests.rollout.faultable import Alerts, Faultable, short_spec
 from tests.rollout.walk_checks import check
 from tests.rollout.walk_parts import Endpoint, Read, Told, Trouble
 from tests.rollout.world import STABLE, Killed, with_version
-from vertex_deploy.errors import CloudError, RolloutBusy, RolloutError, SplitConflict
+from vertex_deploy.errors import CloudError, RolloutBusy, RolloutError, SplitConflict, StateError
 from vertex_deploy.gcp import cloud_error
 from vertex_deploy.release import build_release
 from vertex_deploy.rollout import driver
@@ -37,6 +37,8 @@ THIRD = "7"
 """A deployed model that is neither stable nor canary, and nobody's business."""
 UNFENCED = frozenset({"start_deploy", "start_upload", "create_endpoint"})
 """Calls that the API takes from anybody at any time; see ``test_fencing``."""
+DISK = frozenset({"PERMISSION_DENIED", "FAILED_PRECONDITION", "INVALID_ARGUMENT"})
+"""Codes that stand for a folder's failures, where the store is met."""
 STANDS = frozenset({Phase.PAUSED, Phase.AWAITING_APPROVAL})
 """Where a rollout waits for a person."""
 SLEEP = 120.0
@@ -131,7 +133,9 @@ class Walk(Faultable):
             self.sleepers.append(sleeper)
 
     @staticmethod
-    def _error(call: str, code: str) -> CloudError:
+    def _error(call: str, code: str) -> Exception:
+        if call.endswith("store") and code in DISK:
+            return StateError(f"{call}: {code}: no space left")
         found = cloud_error(call, code, "on purpose")
         if call == "set_split" and code in {"ABORTED", "FAILED_PRECONDITION"}:
             return SplitConflict(str(found), code=code)

@@ -278,7 +278,7 @@ class RolloutStore:
             self._copy_tail(self._uncopied)
         self._put(name, record.dumps(), self._generations.get(name, ""))
         self._uncopied = record
-        with suppress(CloudError):
+        with suppress(CloudError, StateError):
             self._copy_tail(record)
 
     def take_over(self, record: Record) -> Record:
