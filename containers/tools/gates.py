@@ -164,6 +164,8 @@ def judge(
             failed.append(str(error))
         else:
             off = unlocked(packages, pins, own=OWN)
+            if not packages:
+                off = ["no Python package in it, and every image has some; was it read whole?"]
             failed += [f"{name}: {line}" for line in off]
             passed += [] if off else [f"{name}: {len(packages)} Python packages, all as constraints.txt has them"]
     return passed, failed

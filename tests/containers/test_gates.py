@@ -10,7 +10,10 @@ import pytest
 from containers.tools import __main__ as command
 from containers.tools import gates
 from containers.tools.process import ToolError
+from containers.tools.store import ROOT
 from tests.infra.discovery import document, findings
+
+PINS = gates.locked((ROOT / "constraints.txt").read_text(encoding="utf-8"))
 
 
 def occurrence(severity: str, name: str = "CVE-2026-1", *, fixed: bool = False) -> dict[str, object]:
@@ -110,7 +113,7 @@ def reports(tmp_path: Path) -> Path:
     for folder in ("scans", "sboms"):
         (tmp_path / folder).mkdir()
     (tmp_path / "scans/runner.json").write_text(json.dumps([occurrence("LOW")]))
-    (tmp_path / "sboms/runner.json").write_text(json.dumps(sbom()))
+    (tmp_path / "sboms/runner.json").write_text(json.dumps(sbom(pyyaml=PINS["pyyaml"])))
     return tmp_path
 
 
@@ -128,6 +131,8 @@ def test_command_passes_what_is_in_order(reports: Path, capsys: pytest.CaptureFi
     ("name", "content", "says"),
     [
         ("sboms/runner.json", None, "no SBOM"),
+        ("sboms/runner.json", json.dumps(sbom()), "runner: no Python package in it"),
+        ("sboms/runner.json", json.dumps(sbom(pyyaml="0.1")), f"pyyaml 0.1, locked: {PINS['pyyaml']}"),
         ("scans/runner.json", "", "not JSON"),
         ("scans/other.json", "[]", "other: no SBOM"),
         ("scans/runner.json", json.dumps([occurrence("CRITICAL")]), "CVE-2026-1"),

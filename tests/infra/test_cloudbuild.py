@@ -171,7 +171,9 @@ def test_a_scan_ends_the_build_at_the_severity_or_worse(tmp_path, severity, code
     program(tmp_path, "gcloud", gcloud)
     (tmp_path / "built.txt").write_text("runner r.example/runner:1\n")
     (tmp_path / "sboms").mkdir()
-    package = {"name": "bash", "externalRefs": []}
+    version = gates.locked((ROOT / "constraints.txt").read_text())["pyyaml"]
+    locator = {"referenceLocator": f"pkg:pypi/pyyaml@{version}"}
+    package = {"name": "pyyaml", "versionInfo": version, "externalRefs": [locator]}
     (tmp_path / "sboms/runner.json").write_text(json.dumps({"spdxVersion": "SPDX-2.3", "packages": [package]}))
     scanned = run("vulnerabilities", tmp_path, _LOCATION="us")
     assert scanned.returncode == 0, scanned.stderr
