@@ -372,3 +372,13 @@ def test_buckets_that_tell_nothing_come_to_no_conclusion(bounds, margin):
         alike = sample(100, 0, Histogram(bounds, counts))
         verdict = last(gates, *(interval(n, alike, alike) for n in range(1, 10)))
         assert verdict.outcome in {Outcome.INSUFFICIENT, Outcome.CONTINUE}
+
+
+def test_a_pass_above_the_margin_says_that_its_figure_lies_within_a_bucket():
+    def rough(*counts):
+        return sample(sum(counts), 0, Histogram((50.0, 100.0, 200.0, 400.0), counts))
+
+    both = [interval(n, rough(100, 500, 250, 40, 10), rough(10, 50, 30, 8, 2)) for n in (1, 2)]
+    reading = last((gate(metric="latency_p95", worse_than_stable="10%"),), *both).readings[0]
+    assert (reading.outcome, reading.value > reading.threshold) == (Outcome.PASS, True)
+    assert "that figure lies within a bucket" in reading.explanation

@@ -48,7 +48,8 @@ DEFAULT_GATES = (
 MAX_BYTES = 64 << 20
 _INTEGER = re.compile(r"-?[0-9]{1,19}", re.ASCII)
 _SHOWN = 40
-_MAX_COUNT = (1 << 63) - 1
+_MAX_COUNT = 10**12
+"""Requests of an interval: ten million a second, a day long. The judge's work grows with the root of it."""
 _LONGEST = 86400.0
 """Seconds of the longest interval: a day. More is not a measurement but a mistake of units."""
 # More would hide the first, which is where reading starts.
@@ -343,7 +344,9 @@ def _count(value: Any, path: tuple[str, ...]) -> int:
         value = int(value)
     whole = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= _MAX_COUNT
     if not whole or value != int(value):
-        raise _Problem(path, f"{_brief(value)} is not a whole number of requests; write a count of at most 64 bits")
+        raise _Problem(
+            path, f"{_brief(value)} is not a whole number of requests; write a count of at most {_MAX_COUNT}"
+        )
     return int(value)
 
 

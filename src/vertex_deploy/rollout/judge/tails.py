@@ -291,6 +291,9 @@ class Relative(Check):
         if not self._shown():
             return found(Outcome.INSUFFICIENT, f"{said}; {self._lacking(factor)}")
         why = "shown to be met" if self._improves else f"nothing speaks against it ({odds})"
+        if over:
+            # The figure is a guess within a bucket; how many are slower than a bound is counted.
+            why = f"that figure lies within a bucket, and no more of its requests are slow than accepted ({odds})"
         return found(Outcome.PASS, f"{said}; {why}")
 
     def _lacking(self, factor: float) -> str:
