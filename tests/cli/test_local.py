@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 
 from vertex_deploy.cli import local
 from vertex_deploy.errors import LocalError, UsageError
-from vertex_deploy.local import client, daemon
+from vertex_deploy.local import client, daemon, view
 
 RUNNING = daemon.Running(pid=1, version="1", started=0.0, data="d", roots="/r.pem", ports=daemon.Ports(rest=1))
 
@@ -46,6 +46,10 @@ def test_faults_are_sent_as_numbers(sent, arguments, request_):
     assert result.exit_code == 0
     assert sent == [("POST", "/local/v1/faults", request_)]
     assert json.loads(result.stdout)["done"]
+
+
+def test_up_says_the_project_that_clients_list_by():
+    assert "project local-project, region us-central1" in view.started(RUNNING, 1.0)
 
 
 def test_faults_are_listed_and_cleared(sent):

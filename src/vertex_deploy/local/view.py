@@ -25,6 +25,7 @@ def started(found: Running, seconds: float) -> str:
         f"Local Vertex is up (pid {found.pid}, {seconds:.1f}s)\n"
         f"  REST  {found.rest}\n"
         f"  gRPC  127.0.0.1:{found.ports.grpc}, with TLS localhost:{found.ports.grpc_tls}\n"
+        f"  names project {found.project}, region {found.region} (`local up --project --region`); any other works too\n"
         '  next  eval "$(vertex-deploy local env)"'
     )
 
