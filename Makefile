@@ -80,7 +80,7 @@ lock:  ## Write both constraints files from a fresh resolution; review the diff
 	.venv-lock/bin/python -m pip install --quiet 'torch==2.13.0'
 	.venv-lock/bin/python -m pip install --quiet --editable '.[local,serving,demo,dev]'
 	(echo "# Written by make lock: the versions that the tests last passed with."; \
-	  .venv-lock/bin/python -m pip freeze --exclude-editable | sed 's/+cpu//') > constraints.txt
+	  .venv-lock/bin/python -m pip freeze --all --exclude pip --exclude wheel --exclude-editable | sed 's/+cpu//') > constraints.txt
 	rm -rf .venv-lock
 	$(PYTHON) -m venv .venv-lock
 	.venv-lock/bin/python -m pip install --quiet --editable '.[infra,local,dev]'

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 # Severity of the API (grafeas VulnerabilityOccurrence), from least to worst.
 SEVERITIES = ("SEVERITY_UNSPECIFIED", "MINIMAL", "LOW", "MEDIUM", "HIGH", "CRITICAL")
 OWN = "vertex-deploy"  # the project's distribution, which no lock names
+VENDORED = "/_vendor/"  # in the path that syft found a package at
 _SHOWN = 5
 _PIN = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)==([^\s;]+)")
 
@@ -98,6 +99,9 @@ def locked(constraints: str) -> dict[str, str]:
 def python_packages(sbom: Any, where: str) -> dict[str, str]:
     """Python packages of an SBOM: normalised name -> version, without the local part (`+cpu`).
 
+    A copy that another package brings along in its folder `_vendor`, as setuptools does, is part of that package: the
+    lock names the one that carries it.
+
     Args:
         sbom: SPDX 2.3, as JSON.
         where: its name, for messages.
@@ -113,7 +117,8 @@ def python_packages(sbom: Any, where: str) -> dict[str, str]:
     found: dict[str, str] = {}
     for package in packages:
         locators = [ref.get("referenceLocator", "") for ref in package.get("externalRefs", [])]
-        if any(str(locator).startswith("pkg:pypi/") for locator in locators):
+        vendored = VENDORED in str(package.get("sourceInfo", ""))
+        if not vendored and any(str(locator).startswith("pkg:pypi/") for locator in locators):
             found[_normal(package["name"])] = str(package.get("versionInfo", "")).partition("+")[0]
     return found
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,7 +28,7 @@ def occurrence(severity: str, name: str = "CVE-2026-1", *, fixed: bool = False) 
     return {"noteName": f"projects/goog-vulnz/notes/{name}", "kind": "VULNERABILITY", "vulnerability": found}
 
 
-def sbom(**packages: str) -> dict[str, object]:
+def sbom(**packages: str) -> dict[str, Any]:
     """SPDX 2.3 as syft writes it, cut to what is read."""
     entries = [
         {"name": name, "versionInfo": version, "externalRefs": [{"referenceLocator": f"pkg:pypi/{name}@{version}"}]}
@@ -99,6 +100,19 @@ def test_python_packages_are_held_to_the_lock_whatever_their_spelling() -> None:
     assert packages == {"google-auth": "2.0", "torch": "2.13.0", "extra": "1", "old": "1"}
     pins = gates.locked("# a comment\ngoogle-auth==2.0\ntorch==2.13.0\nold==2\n")
     assert gates.unlocked(packages, pins, own="vertex-deploy") == ["extra 1, locked: not at all", "old 1, locked: 2"]
+
+
+def test_what_a_package_carries_in_itself_is_held_by_that_package() -> None:
+    """As syft writes of the `zipp` inside setuptools."""
+    found = sbom(setuptools="84.2.1", zipp="3.23.0")
+    site = "acquired package info from installed python package manifest file: /app/venv/lib/python3.11/site-packages"
+    for package, where in zip(found["packages"], ("", "/setuptools/_vendor"), strict=False):
+        package["sourceInfo"] = f"{site}{where}/{package['name']}-{package['versionInfo']}.dist-info/METADATA"
+    assert gates.python_packages(found, "s") == {"setuptools": "84.2.1"}
+
+
+def test_the_lock_names_what_torch_needs_and_pip_does_not_freeze() -> None:
+    assert "setuptools" in PINS
 
 
 def test_an_sbom_of_nothing_has_not_passed() -> None:
