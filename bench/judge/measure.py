@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from math import inf, sqrt
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from bench.judge.limits import bad_a_minute, hardest, least_mean, least_median
 from bench.judge.peers import PEERS
 from bench.judge.scenarios import BOUNDS, MEDIAN_MS, MINUTES, SIGMA, Scenario, draw
+from bench.judge.told import TOLD
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from bench.judge.limits import Hardest
     from bench.judge.scenarios import Draw, Ints
+
+    Judges = Mapping[str, Callable[[Scenario, Draw], Ints]]
+    Seen = dict[str, tuple[Ints, Ints]]
 
 ALPHA = 0.05
 OURS, BARE, RIVAL = "ours", "ours, no margin", "mann-whitney, every 5 min"
@@ -48,11 +52,19 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """One scenario with every judge."""
+    """One scenario with every judge.
+
+    Args:
+        scenario: what was simulated.
+        runs: hours.
+        cells: one a judge.
+        told: where the canary is worse: the judges of ``bench.judge.told`` on the same runs.
+    """
 
     scenario: Scenario
     runs: int
     cells: tuple[Cell, ...]
+    told: tuple[Cell, ...] = ()
 
     def cell(self, judge: str) -> Cell:
         """That of one judge."""
@@ -60,12 +72,14 @@ class Row:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
-        return {"scenario": asdict(self.scenario), "runs": self.runs, "judges": [asdict(cell) for cell in self.cells]}
+        judges, told = ([asdict(cell) for cell in cells] for cells in (self.cells, self.told))
+        return {"scenario": asdict(self.scenario), "runs": self.runs, "judges": judges, "told": told}
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Row:
         """What ``to_json`` gave."""
-        return cls(Scenario(**data["scenario"]), data["runs"], tuple(Cell(**cell) for cell in data["judges"]))
+        judges, told = (tuple(Cell(**cell) for cell in data[key]) for key in ("judges", "told"))
+        return cls(Scenario(**data["scenario"]), data["runs"], judges, told)
 
 
 def wilson(share: float, runs: int, z: float = 1.959963984540054) -> tuple[float, float]:
@@ -86,7 +100,7 @@ def bad_requests(drawn: Draw) -> Ints:
     return np.asarray(slow.sum(axis=-1))
 
 
-def simulate(scenario: Scenario, runs: int, seed: Sequence[int], judges: Iterable[str]) -> dict[str, tuple[Ints, Ints]]:
+def simulate(scenario: Scenario, runs: int, seed: Sequence[int], judges: Judges) -> Seen:
     """Let each judge see the same runs.
 
     Returns:
@@ -94,10 +108,10 @@ def simulate(scenario: Scenario, runs: int, seed: Sequence[int], judges: Iterabl
     """
     drawn = draw(scenario, runs, np.random.default_rng(seed))
     bad, seen = bad_requests(drawn).cumsum(axis=1), {}
-    for judge in judges:
-        minute = PEERS[judge](scenario, drawn)
+    for name, judge in judges.items():
+        minute = judge(scenario, drawn)
         until = np.where(minute > 0, minute, MINUTES) - 1
-        seen[judge] = minute, np.take_along_axis(bad, until[:, None], axis=1)[:, 0]
+        seen[name] = minute, np.take_along_axis(bad, until[:, None], axis=1)[:, 0]
     return seen
 
 
@@ -109,25 +123,35 @@ def measure(scenario: Scenario, runs: int, seed: int, judges: Iterable[str] = tu
         runs: hours.
         seed: of the random numbers.
         judges: which ones look.
-        more: hours added where nothing is wrong and one of our judges failed more than alpha of the first ones. The
-            first ones stay in: what is added cannot hide what they showed.
+        more: hours added where the canary is worse, since means scatter, and where nothing is wrong and one of our
+            judges failed more than alpha of the first ones. The first ones stay in: what is added cannot hide what
+            they showed.
     """
-    judges = tuple(judges)
-    seen = simulate(scenario, runs, (seed, 0), judges)
+    peers = {name: PEERS[name] for name in judges}
+    told = {} if scenario.null else {name: judge for name, judge in TOLD.items() if name in peers}
+    # Told first and under other names: one draw for all.
+    every = {f"told {name}": judge for name, judge in told.items()} | peers
+    seen = simulate(scenario, runs, (seed, 0), every)
     doubtful = any(float((seen[judge][0] > 0).mean()) > ALPHA for judge in (OURS, BARE) if judge in seen)
-    if more and doubtful and scenario.null and not scenario.canary_noise:
-        added = simulate(scenario, more, (seed, 1), judges)
-        for judge, second in added.items():
-            first = seen[judge]
-            seen[judge] = np.concatenate([first[0], second[0]]), np.concatenate([first[1], second[1]])
+    if more and (not scenario.null or (doubtful and not scenario.canary_noise)):
+        added = simulate(scenario, more, (seed, 1), every)
+        seen = {
+            name: (np.concatenate([first[0], added[name][0]]), np.concatenate([first[1], added[name][1]]))
+            for name, first in seen.items()
+        }
         runs += more
-    cells = []
-    for judge, (minute, served) in seen.items():
-        failed = float((minute > 0).mean())
-        low, high = wilson(failed, runs)
-        when = float(np.median(minute[minute > 0])) if failed else None
-        cells.append(Cell(judge, failed, low, high, when, float(served.mean())))
-    return Row(scenario, runs, tuple(cells))
+    return Row(
+        scenario,
+        runs,
+        tuple(_cell(name, *seen[name]) for name in peers),
+        tuple(_cell(name, *seen[f"told {name}"]) for name in told),
+    )
+
+
+def _cell(judge: str, minute: Ints, served: Ints) -> Cell:
+    failed = float((minute > 0).mean())
+    when = float(np.median(minute[minute > 0])) if failed else None
+    return Cell(judge, failed, *wilson(failed, minute.size), when, float(served.mean()))
 
 
 @dataclass(frozen=True)
@@ -184,11 +208,16 @@ def _pair(row: Row, judge: str) -> tuple[Hardest, float]:
     return hardest(row.scenario, margin=judge == OURS), min(row.cell(judge).failed, row.cell(RIVAL).failed)
 
 
+def _told(row: Row, judge: str, what: Literal["minutes", "bad"], unit: str = "") -> str:
+    cell = next((cell for cell in row.told if cell.judge == judge), None)
+    return "" if cell is None else f"; {getattr(cell, what):.3g}{unit} if told how much worse"
+
+
 def _time(rows: Sequence[Row], judge: str) -> Target:
     possible, misses, impossible = 0, [], []
     for row in rows:
         mine, theirs = row.cell(judge).minutes or inf, row.cell(RIVAL).minutes or 0.0
-        said = f"{title(row)}: {mine:g} against {theirs:g} min"
+        said = f"{title(row)}: {mine:g} against {theirs:g} min{_told(row, judge, 'minutes', ' min')}"
         pair, detected = _pair(row, judge)
         least = least_median(pair, detected, ALPHA)
         if least > theirs / 2:
@@ -207,7 +236,7 @@ def _bad(rows: Sequence[Row], judge: str) -> Target:
         mine, theirs = row.cell(judge).bad, row.cell(RIVAL).bad
         pair, detected = _pair(row, judge)
         least = least_mean(pair, detected, ALPHA) * bad_a_minute(row.scenario)
-        said = f"{title(row)}: {mine:.3g} against {theirs:.3g}; at least {least:.3g}"
+        said = f"{title(row)}: {mine:.3g} against {theirs:.3g}{_told(row, judge, 'bad')}; at least {least:.3g}"
         if least > theirs / 3:
             impossible.append(said)
             continue

@@ -4,10 +4,11 @@ Each takes simulated runs and gives the minute (1 to 60) at which each run is fa
 are written from their descriptions; no code of theirs is used. What each is given:
 
 - ours: the gate of the spec that fits the metric, at the default alpha of 5%, looked at every minute; the same
-  without a margin; and a gate with nothing but the limit that the thresholds have (max: 1%, or 500ms).
+  without a margin; and a gate with nothing but the limit that the thresholds have (max: 1%, or 500ms). Gates on latency
+  are shown stable before the split, as the controller does it.
 - Mann-Whitney as Kayenta uses it: the values of each minute (error rate, p95) of both versions so far; fails when the
   lower end of the 98% interval of the Hodges-Lehmann shift is above a quarter of the shift's size. Looked at every five
-  minutes, and, apart, every minute.
+  minutes, and, apart, every minute; and apart with stable's values of the minutes before the split as well.
 - threshold as in Argo Rollouts: the canary's error rate over five minutes above 1% (p95 above 500 ms), once.
 - threshold as in Flagger: the canary's error rate over one minute above 1% (p95 above 500 ms), five times.
 - fixed-horizon z-test: one one-sided test of two proportions at 5%, at minute 60. For latency the proportion is
@@ -23,7 +24,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bench.judge.scenarios import BOUNDS, MINUTES
+from bench.judge.scenarios import BOUNDS, LEAD, MINUTES
 from vertex_deploy.metrics.types import Histogram, Interval, VersionSample
 from vertex_deploy.rollout.judge import Judge, Outcome
 from vertex_deploy.spec.gates import Gate
@@ -69,6 +70,11 @@ def ours(gate_of: Callable[[Scenario], Gate]) -> Callable[[Scenario, Draw], Ints
 
 def _one(gate: Gate, drawn: Draw, run: int) -> int:
     judge = Judge([gate])
+    if gate.quantile is not None:
+        # The controller shows it stable before the split where a gate is on latencies; others do not look at it.
+        for minute in range(LEAD):
+            judge.take(Interval(START + timedelta(minutes=minute + 1 - LEAD), 60.0, _before(drawn, run, minute), None))
+    judge.begin_step("", START)
     for minute in range(MINUTES):
         end = START + timedelta(minutes=minute + 1)
         stable, canary = (_sample(drawn, version, run, minute) for version in (0, 1))
@@ -77,19 +83,25 @@ def _one(gate: Gate, drawn: Draw, run: int) -> int:
     return 0
 
 
+def _before(drawn: Draw, run: int, minute: int) -> VersionSample:
+    requests, errors, counts = drawn.before
+    latency = None if counts is None else Histogram(_BOUNDS, tuple(counts[run, minute].tolist()))
+    return VersionSample(int(requests[run, minute]), int(errors[run, minute]), latency)
+
+
 def _sample(drawn: Draw, version: int, run: int, minute: int) -> VersionSample:
     latency = None
     if drawn.counts is not None:
-        latency = Histogram(_BOUNDS, tuple(int(count) for count in drawn.counts[version, run, minute]))
+        latency = Histogram(_BOUNDS, tuple(drawn.counts[version, run, minute].tolist()))
     return VersionSample(int(drawn.requests[version, run, minute]), int(drawn.errors[version, run, minute]), latency)
 
 
-def values(drawn: Draw) -> Floats:
-    """Error rate or p95 of each minute, shape (2, runs, minutes); not a number without requests."""
-    if drawn.counts is not None:
-        return quantiles(drawn.counts, 0.95)
+def values(requests: Ints, errors: Ints, counts: Ints | None) -> Floats:
+    """Error rate or p95 of each minute, of the shape of ``requests``; not a number without requests."""
+    if counts is not None:
+        return quantiles(counts, 0.95)
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.asarray(drawn.errors / drawn.requests)
+        return np.asarray(errors / requests)
 
 
 def quantiles(counts: Ints, q: float) -> Floats:
@@ -107,21 +119,27 @@ def quantiles(counts: Ints, q: float) -> Floats:
     return np.asarray(np.where(total > 0, low + (high - low) * part, np.nan))
 
 
-def mann_whitney(every: int) -> Callable[[Scenario, Draw], Ints]:
-    """Kayenta's classifier, looked at every so many minutes, over all minutes so far."""
+def mann_whitney(every: int, *, lead: bool = False) -> Callable[[Scenario, Draw], Ints]:
+    """Kayenta's classifier, looked at every so many minutes, over all minutes so far.
+
+    Args:
+        every: minutes between looks.
+        lead: whether stable's values are also those of the minutes before the split.
+    """
 
     def judge(scenario: Scenario, drawn: Draw) -> Ints:
         del scenario
-        stable, canary = values(drawn)
-        return np.array([_first_high(canary[run], stable[run], every) for run in range(len(canary))])
+        stable, canary = values(drawn.requests, drawn.errors, drawn.counts)
+        before = values(*drawn.before) if lead else np.empty((len(stable), 0))
+        return np.array([_first_high(*run, every) for run in zip(canary, stable, before, strict=True)])
 
     return judge
 
 
-def _first_high(canary: Floats, stable: Floats, every: int) -> int:
+def _first_high(canary: Floats, stable: Floats, before: Floats, every: int) -> int:
     # The look that decides needs a few values of each; with fewer than four no 98% interval is finite.
     for minute in range(max(every, 4), MINUTES + 1, every):
-        if is_high(canary[:minute], stable[:minute]):
+        if is_high(canary[:minute], np.concatenate([before, stable[:minute]])):
             return minute
     return 0
 
@@ -203,6 +221,7 @@ PEERS: dict[str, Callable[[Scenario, Draw], Ints]] = {
     "ours, limit only": ours(limit_for),
     "mann-whitney, every 5 min": mann_whitney(5),
     "mann-whitney, every min": mann_whitney(1),
+    "mann-whitney, every 5 min, with lead-in": mann_whitney(5, lead=True),
     "argo threshold": threshold(5, 5, 1),
     "flagger threshold": threshold(1, 1, 5),
     "z-test at the end": z_test,

@@ -1,8 +1,8 @@
 """What is simulated: an hour of minutes of two versions, drawn with numpy from named scenarios.
 
-Requests of each minute are Poisson, split by the canary's weight; errors are binomial; latencies are lognormal
-(median 200 ms, sigma 0.35: p95 of 356 ms), counted in buckets that grow by a fifth. It leaves out retries, warm-up,
-and queueing.
+Before it lies half an hour in which stable had all traffic. Requests of each minute are Poisson, split by the canary's
+weight; errors are binomial; latencies are lognormal (median 200 ms, sigma 0.35: p95 of 356 ms), counted in buckets that
+grow by a fifth. It leaves out retries, warm-up, and queueing.
 """
 
 from __future__ import annotations
@@ -22,8 +22,11 @@ if TYPE_CHECKING:
     Ints = NDArray[np.int64]
 
 MINUTES = 60
+LEAD = 30
+"""Minutes of stable alone before the split."""
 BOUNDS = 50 * 1.2 ** np.arange(20)
 MEDIAN_MS, SIGMA = 200.0, 0.35
+_PHI = 0.8
 VOLUMES = (60, 600, 6000)
 WEIGHTS = (0.01, 0.10, 0.50)
 
@@ -65,11 +68,13 @@ class Draw:
         requests: per version (0 stable, 1 canary), shape (2, runs, minutes).
         errors: the same shape.
         counts: latency buckets, shape (2, runs, minutes, buckets); None for error scenarios.
+        before: stable alone in the minutes before: requests and errors of shape (runs, minutes), and counts.
     """
 
     requests: Ints
     errors: Ints
     counts: Ints | None
+    before: tuple[Ints, Ints, Ints | None]
 
 
 def families() -> list[Scenario]:
@@ -121,21 +126,27 @@ def draw(scenario: Scenario, runs: int, rng: np.random.Generator) -> Draw:
     """Simulate ``runs`` hours of a scenario."""
     level = _level(scenario, runs, rng)
     share = np.array([1 - scenario.weight, scenario.weight])[:, None, None]
-    load = _load(scenario)
-    requests = rng.poisson(scenario.volume * share * load, size=(2, runs, MINUTES))
+    hour = _minutes(scenario, scenario.volume * share * _load(scenario, 0, MINUTES), level, rng)
+    # Drawn last: the hour is the same with any lead-in.
+    before = _level_before(scenario, level[0], rng)
+    return Draw(*hour, _minutes(scenario, scenario.volume * _load(scenario, -LEAD, 0), before, rng))
+
+
+def _minutes(
+    scenario: Scenario, expected: Floats, level: Floats, rng: np.random.Generator
+) -> tuple[Ints, Ints, Ints | None]:
+    """Requests, errors and latency counts of minutes with so many expected requests."""
+    requests = rng.poisson(expected, size=level.shape)
     if scenario.metric == "errors":
-        rate = np.minimum(scenario.base * level, 0.9)
-        return Draw(requests, rng.binomial(requests, rate), None)
-    median = scenario.base * level
-    z = (np.log(BOUNDS) - np.log(median)[..., None]) / SIGMA
-    edges = np.concatenate([np.zeros((*median.shape, 1)), _normal_cdf(z), np.ones((*median.shape, 1))], axis=-1)
-    counts = rng.multinomial(requests, np.diff(edges, axis=-1))
-    return Draw(requests, np.zeros_like(requests), counts)
+        return requests, rng.binomial(requests, np.minimum(scenario.base * level, 0.9)), None
+    z = (np.log(BOUNDS) - np.log(scenario.base * level)[..., None]) / SIGMA
+    edges = np.concatenate([np.zeros((*level.shape, 1)), _normal_cdf(z), np.ones((*level.shape, 1))], axis=-1)
+    return requests, np.zeros_like(requests), rng.multinomial(requests, np.diff(edges, axis=-1))
 
 
-def _load(scenario: Scenario) -> Floats:
-    minutes = np.arange(MINUTES)
-    return 1 + 0.5 * np.sin(2 * np.pi * minutes / 120) if scenario.shape == "diurnal" else np.ones(MINUTES)
+def _load(scenario: Scenario, begin: int, end: int) -> Floats:
+    minutes = np.arange(begin, end)
+    return 1 + 0.5 * np.sin(2 * np.pi * minutes / 120) if scenario.shape == "diurnal" else np.ones(minutes.size)
 
 
 def _level(scenario: Scenario, runs: int, rng: np.random.Generator) -> Floats:
@@ -157,12 +168,24 @@ def _level(scenario: Scenario, runs: int, rng: np.random.Generator) -> Floats:
     return level
 
 
-def _ar1(runs: int, spread: float, rng: np.random.Generator, phi: float = 0.8) -> Floats:
-    noise = rng.normal(0, spread * np.sqrt(1 - phi**2), size=(runs, MINUTES))
+def _level_before(scenario: Scenario, stable: Floats, rng: np.random.Generator) -> Floats:
+    """Stable's factor before the split, shape (runs, minutes): what drifts begins to with the hour."""
+    level = np.ones((len(stable), LEAD))
+    if scenario.shape == "shared noise":
+        # The same in both directions of time: continued backwards from the first minute of the hour.
+        spread = 0.15 if scenario.metric == "latency" else 0.5
+        level = np.exp(_ar1(len(stable), spread, rng, LEAD + 1, np.log(stable[:, 0]))[:, :0:-1])
+    return level
+
+
+def _ar1(
+    runs: int, spread: float, rng: np.random.Generator, minutes: int = MINUTES, first: Floats | None = None
+) -> Floats:
+    noise = rng.normal(0, spread * np.sqrt(1 - _PHI**2), size=(runs, minutes))
     path = np.empty_like(noise)
-    path[:, 0] = rng.normal(0, spread, size=runs)
-    for minute in range(1, MINUTES):
-        path[:, minute] = phi * path[:, minute - 1] + noise[:, minute]
+    path[:, 0] = rng.normal(0, spread, size=runs) if first is None else first
+    for minute in range(1, minutes):
+        path[:, minute] = _PHI * path[:, minute - 1] + noise[:, minute]
     return path
 
 

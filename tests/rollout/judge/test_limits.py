@@ -153,7 +153,6 @@ def test_runs_are_added_to_the_first_ones_where_they_alarmed_too_often(monkeypat
     monkeypatch.setitem(measure.PEERS, measure.OURS, first_ones_alarm)
     both = measure.measure(equal, 5, 1, [measure.OURS], more=20)
     assert (both.runs, both.cell(measure.OURS).failed) == (25, 0.2)
-    assert measure.measure(replace(equal, null=False), 5, 1, [measure.OURS], more=20).runs == 5
 
 
 def test_no_judge_of_ours_is_faster_than_is_possible_in_the_committed_results():
