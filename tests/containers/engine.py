@@ -12,17 +12,19 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 
-from containers.tools import base, image
+from containers.tools import base, gates, image
+from containers.tools.store import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from pathlib import Path
 
     from containers.tools.store import Store
 
@@ -46,6 +48,34 @@ def lacking(reason: str) -> NoReturn:
     if os.environ.get(REQUIRED):
         pytest.fail(reason)
     pytest.skip(reason)
+
+
+def packages_off_the_lock(store: Store, reference: str, folder: Path) -> tuple[dict[str, str], list[str]]:
+    """What the build's own gate asks of an image: syft's SBOM of it, held to constraints.txt.
+
+    Args:
+        store: that has it.
+        reference: its name.
+        folder: empty, for archive and SBOM.
+
+    Returns:
+        Python packages that syft found, and what the gate has against them.
+    """
+    syft = shutil.which("syft", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    if syft is None:
+        lacking("syft is not installed (extra `dev`)")
+    archive, sbom = folder / "image.tar", folder / "sbom.json"
+    environment = {**store.environment(), "SYFT_CHECK_FOR_APP_UPDATE": "false"}
+    for argv in (
+        ["skopeo", "copy", "--quiet", f"containers-storage:{reference}", f"oci-archive:{archive}:image"],
+        [syft, "scan", f"oci-archive:{archive}", "--output", f"spdx-json={sbom}"],
+    ):
+        done = subprocess.run(argv, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr[-2000:]
+    archive.unlink()
+    pins = gates.locked((ROOT / "constraints.txt").read_text(encoding="utf-8"))
+    _, failed = gates.judge({}, {"image": sbom}, pins, severity="LOW")
+    return gates.python_packages(gates.read(sbom), "image"), failed
 
 
 def need(module: str) -> Any:

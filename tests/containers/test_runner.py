@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -24,6 +21,7 @@ from tests.e2e.rollouts import Rollouts, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
 pytestmark = pytest.mark.container
 
@@ -95,21 +93,8 @@ print([n for n in ("pip", "torch", "aiohttp", "pulumi", "pytest", "hatchling") i
 @pytest.mark.usefixtures("inspected")
 def test_image_holds_what_the_lock_names_says_syft(store: Store, tmp_path: Path) -> None:
     """As the build's own gate asks: the SBOM step and the gate on the image itself."""
-    syft = shutil.which("syft", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
-    if syft is None:
-        engine.lacking("syft is not installed (extra `dev`)")
-    archive, sbom = tmp_path / "runner.tar", tmp_path / "sboms/runner.json"
-    environment = {**store.environment(), "SYFT_CHECK_FOR_APP_UPDATE": "false"}
-    for argv in (
-        ["skopeo", "copy", "--quiet", f"containers-storage:{TAG}", f"oci-archive:{archive}:runner"],
-        [syft, "scan", f"oci-archive:{archive}", "--output", f"spdx-json={sbom}"],
-    ):
-        done = subprocess.run(argv, env=environment, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr[-2000:]
-    pins = gates.locked((ROOT / "constraints.txt").read_text(encoding="utf-8"))
-    _, failed = gates.judge({}, {"runner": sbom}, pins, severity="LOW")
+    packages, failed = engine.packages_off_the_lock(store, TAG, tmp_path)
     assert failed == []
-    packages = gates.python_packages(gates.read(sbom), "runner")
     assert {gates.OWN, "google-cloud-aiplatform", "google-cloud-storage"} <= set(packages)
     assert "pip" not in packages
 

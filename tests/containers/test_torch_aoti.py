@@ -141,6 +141,12 @@ print([name for name in ("pip", "pip3", "gcc", "g++", "cc", "make", "curl") if s
     assert server.inside("python", "-c", program).stdout.strip() == "[] [] []"
 
 
+def test_image_holds_what_the_lock_names_of_torch_too(store: Store, built: str, tmp_path: Path) -> None:
+    packages, failed = engine.packages_off_the_lock(store, built, tmp_path)
+    assert failed == []
+    assert {"torch", "fastapi", "google-cloud-storage"} <= set(packages)
+
+
 def test_healthcheck_of_the_image_agrees_with_the_health_route(server: engine.Container) -> None:
     done = server.inside("python", "/app/healthcheck.py")
     assert (done.returncode, done.stdout.strip()) == (0, f"GET {server.environment['AIP_HEALTH_ROUTE']}: 200")
