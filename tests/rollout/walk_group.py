@@ -63,6 +63,12 @@ def formed(world: Mapping[str, Any], names: Sequence[str]) -> dict[str, Member]:
     for name, member in members.items():
         member.troop, member.source.now = pair, pair.clock.now
         member.name = name
+    if world["one_region"]:
+        lead = members[names[0]]
+        for member in members.values():
+            # One model for all of them: whoever uploads the release does it for the group.
+            member.spec, member.release, member.target.release = lead.spec, lead.release, lead.release.hash
+            member.target.versions = lead.target.versions
     pair.start()
     for member in members.values():
         member.begin(again=False)
@@ -181,6 +187,7 @@ def alike(members: Mapping[str, Member], meddled: bool) -> None:
     """Promoted everywhere or nowhere: but for a first version, and for what others did to an endpoint."""
     ends = {}
     for name, member in members.items():
+        assert member.target.versions.count(member.release.hash) <= 1
         record = member.current()
         assert record is not None
         assert record.over
@@ -192,6 +199,7 @@ def alike(members: Mapping[str, Member], meddled: bool) -> None:
 def thrown(dice: random.Random, length: int) -> tuple[dict[str, Any], tuple[str, ...], list[tuple[str, Deed]]]:
     """A walk of a group by a dice."""
     world = {name: dice.choice(values) for name, values in WORLDS.items()}
+    world["one_region"] = dice.random() < 0.4
     names = ("us", "eu", "asia")[: dice.choice((2, 2, 3))]
     kinds = [kind for kind in DEEDS if kind not in ALONE]
     gentle = dice.random() < 0.6
