@@ -115,7 +115,7 @@ DOCKER = """#!/usr/bin/env bash
 echo "docker $*" >> calls.txt
 case "$1" in
   pull) [[ "$3" == */runner:* ]] ;;
-  inspect) printf 'other.example/x@sha256:1\\n%s@sha256:abc\\n\\n' "${4%:*}"; sleep 0.2; echo "a line that nobody reads" ;;
+  inspect) printf 'other.example/x@sha256:1\\n%s@sha256:abc\\n\\n' "${4%:*}"; sleep 0.2; echo unread ;;
 esac
 """
 
