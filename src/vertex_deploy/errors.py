@@ -116,6 +116,10 @@ class RolloutError(VertexDeployError):
     exit_code = ExitCode.ROLLOUT
 
 
+class NoRollout(RolloutError):  # noqa: N818 - see OperationFailed
+    """No rollout is under way, or there is none at all. To a scheduler's tick that is no error: nothing is due."""
+
+
 class RolloutBusy(RolloutError):  # noqa: N818 - see OperationFailed
     """Another controller holds the rollout's lease."""
 

@@ -311,3 +311,25 @@ def test_help_of_the_group_is_that_of_its_commands(desk: Desk) -> None:
     text = desk.call("rollout", "--help").out
     for verb in ("start", "status", "watch", *STEERING, "retry", "history", "report", "plan", "tick", "judge"):
         assert any(line.split()[:1] == [verb] for line in text.splitlines()), verb
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_a_scheduler_may_tick_before_the_first_rollout_and_after_the_last(desk: Desk, form: str) -> None:
+    for expected in ("no rollout is under way", "no rollout is under way; the last one"):
+        said = desk.run("tick", "-o", form)
+        assert (said.code, said.err) == (0, "")
+        assert said.json is None if form == "json" else f"nothing is due: {desk.root}/lite0: {expected}" in said.out
+        assert desk.run("start").code == 0
+
+
+def test_a_tick_leaves_a_rollout_to_the_controller_that_drives_it(desk: Desk) -> None:
+    seen = []
+
+    def tick() -> None:
+        desk.clock.meanwhile = lambda: None
+        seen.append(desk.run("tick"))
+
+    desk.clock.meanwhile = tick
+    assert desk.run("start").code == 0
+    assert (seen[0].code, "nothing is due: " in seen[0].out) == (0, True)
+    assert "lease" in seen[0].out or "controller" in seen[0].out

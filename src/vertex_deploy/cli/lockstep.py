@@ -8,7 +8,7 @@ JSON is ``{"group": ..., "members": {ENV: what the command says of one}}``. Left
 from __future__ import annotations
 
 import functools
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec
 
@@ -317,12 +317,18 @@ def _of(group: Members, rollout: str) -> dict[str, Record]:
 
 def tick(group: Members, *, output: OutputFormat, events: str | None, plain: bool, **_: Any) -> None:
     """As ``rollout tick``."""
-    from vertex_deploy.rollout import lockstep  # noqa: PLC0415 - --help must not wait for it
+    from vertex_deploy.errors import NoRollout, RolloutBusy  # noqa: PLC0415 - --help must not wait for it
+    from vertex_deploy.rollout import lockstep  # noqa: PLC0415 - see above
     from vertex_deploy.rollout.clock import SystemClock  # noqa: PLC0415 - see above
 
     clock = SystemClock()
-    with lockstep.leased_all(group.stores, clock, on_warning=shown.warn):
-        records = lockstep.under_way(group.stores)
+    with ExitStack() as held:
+        try:
+            held.enter_context(lockstep.leased_all(group.stores, clock, on_warning=shown.warn))
+            records = lockstep.under_way(group.stores)
+        except (NoRollout, RolloutBusy) as error:
+            shown.nothing_due(error, output)
+            return
         with Screen(_Tree(group, records).lines, output, events, plain=plain) as screen:
             records = lockstep.drive(
                 group.stores, records, clock=clock, on_entry=screen.entry, on_warning=shown.warn, once=True

@@ -7,6 +7,7 @@ aborted, 12 paused.
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path  # noqa: TC003 - typer reads annotations
 from typing import Annotated
 
@@ -213,18 +214,21 @@ def tick(
     plain: Plain = False,
     root: Root = ROOT,
 ) -> None:
-    """Do what is due in the rollout that is under way, and exit: for a scheduler."""
-    from vertex_deploy.rollout import session  # noqa: PLC0415 - --help must not wait for it
+    """Do what is due in the rollout that is under way, and exit: for a scheduler (0 if nothing is)."""
+    from vertex_deploy.errors import NoRollout, RolloutBusy  # noqa: PLC0415 - --help must not wait for it
+    from vertex_deploy.rollout import session  # noqa: PLC0415 - see above
     from vertex_deploy.rollout.clock import SystemClock  # noqa: PLC0415 - see above
 
     store, clock = shown.store_of(spec_file, env, root), SystemClock()
-    with (
-        session.leased(store, clock, on_warning=shown.warn),
-        Screen(shown.tree(store), output, events, plain=plain) as screen,
-    ):
-        record = session.tick(
-            store, session.under_way(store), clock=clock, on_entry=screen.entry, on_warning=shown.warn
-        )
+    with ExitStack() as held:
+        try:
+            held.enter_context(session.leased(store, clock, on_warning=shown.warn))
+            record = session.under_way(store)
+        except (NoRollout, RolloutBusy) as error:
+            shown.nothing_due(error, output)
+            return
+        with Screen(shown.tree(store), output, events, plain=plain) as screen:
+            record = session.tick(store, record, clock=clock, on_entry=screen.entry, on_warning=shown.warn)
     shown.finish(store, record, output, events)
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from vertex_deploy.cli.output import OutputFormat
     from vertex_deploy.cli.screen import Screen
+    from vertex_deploy.errors import RolloutError
     from vertex_deploy.rollout.record import Record
     from vertex_deploy.rollout.store import RolloutStore
 
@@ -106,14 +107,19 @@ def newest(store: RolloutStore) -> Record:
     """The newest rollout of a store.
 
     Raises:
-        RolloutError: there is none.
+        NoRollout: there is none.
     """
-    from vertex_deploy.errors import RolloutError  # noqa: PLC0415 - --help must not wait for it
+    from vertex_deploy.errors import NoRollout  # noqa: PLC0415 - --help must not wait for it
 
     record = store.current()
     if record is None:
-        raise RolloutError(f"{store.where}: no rollout yet; begin one with `vertex-deploy rollout start`")
+        raise NoRollout(f"{store.where}: no rollout yet; begin one with `vertex-deploy rollout start`")
     return record
+
+
+def nothing_due(why: RolloutError, output: OutputFormat) -> None:
+    """What a tick says that has nothing to do: a scheduler calls it all the time, so that is a good end."""
+    emit(None, output, lambda: f"nothing is due: {why}")
 
 
 def view(store: RolloutStore, record: Record) -> Any:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
-from vertex_deploy.errors import ExitCode, RolloutError
+from vertex_deploy.errors import ExitCode, NoRollout, RolloutError
 from vertex_deploy.rollout import driver
 from vertex_deploy.rollout.engine import controller_for, create, demand_same, new_id, whoami
 from vertex_deploy.rollout.machine import Ending, Phase
@@ -131,11 +131,11 @@ def newest(stores: Mapping[str, RolloutStore]) -> dict[str, Record]:
     """The members' records of the newest rollout of the group; members without one are left out.
 
     Raises:
-        RolloutError: there is none at all.
+        NoRollout: there is none at all.
     """
     found = {member: record for member, store in stores.items() if (record := store.current()) is not None}
     if not found:
-        raise RolloutError(f"{', '.join(stores)}: no rollout yet; begin one with `vertex-deploy rollout start`")
+        raise NoRollout(f"{', '.join(stores)}: no rollout yet; begin one with `vertex-deploy rollout start`")
     last = max(found.values(), key=lambda record: record.started).id
     return {member: record for member, record in found.items() if record.id == last}
 
@@ -144,12 +144,12 @@ def under_way(stores: Mapping[str, RolloutStore]) -> dict[str, Record]:
     """As ``newest``, if any member is under way.
 
     Raises:
-        RolloutError: none is.
+        NoRollout: none is.
     """
     records = newest(stores)
     if all(record.over for record in records.values()):
         last = next(iter(records.values())).id
-        raise RolloutError(f"no rollout is under way; the last one is {last}; `vertex-deploy rollout start` begins one")
+        raise NoRollout(f"no rollout is under way; the last one is {last}; `vertex-deploy rollout start` begins one")
     return records
 
 

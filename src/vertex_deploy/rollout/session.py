@@ -9,7 +9,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from vertex_deploy.errors import CloudError, RolloutError
+from vertex_deploy.errors import CloudError, NoRollout, RolloutError
 from vertex_deploy.rollout.engine import begin, controller_for, whoami
 from vertex_deploy.rollout.machine import Ending, Phase
 from vertex_deploy.rollout.plan import plan_of, spec_of
@@ -148,12 +148,12 @@ def under_way(store: RolloutStore) -> Record:
     """The rollout that is under way.
 
     Raises:
-        RolloutError: there is none.
+        NoRollout: there is none.
     """
     record = store.current()
     if record is None or record.over:
         last = f"; the last one, {record.id}, is {record.ending}" if record else ""
-        raise RolloutError(
+        raise NoRollout(
             f"{store.where}: no rollout is under way{last}; begin one with `vertex-deploy rollout start`"
         )
     return record
@@ -169,7 +169,8 @@ def ask(store: RolloutStore, verb: Verb, *, clock: Clock, approver: str = "") ->
         approver: who approves the step that it leads to.
 
     Raises:
-        RolloutError: no rollout is under way, the request means nothing where it is, or an approval is missing.
+        NoRollout: no rollout is under way.
+        RolloutError: the request means nothing where it is, or an approval is missing.
     """
     record = under_way(store)
     if not possible(verb, record.phase):
