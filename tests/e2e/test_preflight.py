@@ -14,7 +14,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 GPUS, CPUS = "custom_model_serving_nvidia_l4_gpus", "custom_model_serving_cpus"
 PARENT = "projects/my-project/locations/us-central1"
 ROLLOUT = {
-    "steps": [{"weight": 50, "hold": "2s"}, {"weight": 100}],
+    "steps": [{"weight": 50, "hold": "10s"}, {"weight": 100}],
     "gates": [{"metric": "error_rate", "max": "5%", "min_requests": 1}],
     "on_missing_metrics": "warn",
     "keep_stable": "1s",

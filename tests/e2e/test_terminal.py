@@ -62,8 +62,8 @@ class Terminal:
             cwd=rollouts.cli.folder,
             env=environment | {"TERM": "xterm-256color"},
             stdin=side,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,  # both are the terminal, once it is logged in to
+            stdout=side,
+            stderr=side,
         )
         os.close(side)
 

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 ROUNDS, WARM = 150, 20
 ALLOWED_MS = 1.0
 """What a request may cost more, at the median of pairs; a thread that wakes every few seconds costs it nothing."""
+SURE = 55
+"""The 55th smallest of 150 pairs lies above the true median once in 2,600 times (binomial): a busy machine's noise is
+not taken for a cost."""
 ALLOWED_CALL_US = 100.0
 """What adding to the counters may take, at the median: 2 to 10 us where nothing else runs."""
 
@@ -89,8 +92,9 @@ def test_a_request_takes_as_long_whether_metrics_are_written_refused_or_hang(art
         server.until_healthy()
         connections[name] = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
     for turn in range(WARM + ROUNDS):
-        for name, connection in connections.items():
-            begun = time.perf_counter()
+        # Each is first as often as the others: on a busy machine it matters who comes when.
+        for name in [*took, *took][turn % len(took) :][: len(took)]:
+            connection, begun = connections[name], time.perf_counter()
             connection.request("POST", "/p", body, {"Content-Type": "image/jpeg"})
             answer = connection.getresponse()
             answer.read()
@@ -101,9 +105,10 @@ def test_a_request_takes_as_long_whether_metrics_are_written_refused_or_hang(art
     lines = [f"{'export':<8} {'p50 ms':>8} {'p95 ms':>8} {'p99 ms':>8} {'median of pairs, ms':>20}"]
     for name, values in took.items():
         cuts = statistics.quantiles(values, n=100)
-        costs = statistics.median(mine - plain for mine, plain in zip(values, took["off"], strict=True))
+        pairs = sorted(mine - plain for mine, plain in zip(values, took["off"], strict=True))
+        costs = statistics.median(pairs)
         lines.append(f"{name:<8} {cuts[49]:>8.2f} {cuts[94]:>8.2f} {cuts[98]:>8.2f} {costs:>+20.3f}")
-        assert costs < ALLOWED_MS, name
+        assert pairs[SURE - 1] < ALLOWED_MS, (name, costs)
     assert written.points > ROUNDS, "nothing was written while it was measured"
     tell("\n".join([f"{ROUNDS} requests to each of four servers in turn", *lines]))
 
