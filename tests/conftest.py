@@ -34,4 +34,4 @@ def figures(report: object) -> Iterator[str]:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What is run against Local Vertex comes first: it waits for clocks, and what only computes fills the time."""
-    items.sort(key=lambda item: not item.nodeid.startswith("tests/e2e/"))
+    items.sort(key=lambda item: not item.nodeid.startswith(("tests/e2e/", "tests/docs/")))
