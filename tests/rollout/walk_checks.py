@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from vertex_deploy.errors import ExitCode
+from vertex_deploy.errors import ExitCode, StateError
 from vertex_deploy.rollout.alerting import ROLLOUT_LABEL
 from vertex_deploy.rollout.machine import TRANSITIONS, Ending, Event, Phase
 from vertex_deploy.rollout.plan import plan_of, spec_of
@@ -106,7 +106,10 @@ def _exit(record: Record) -> ExitCode:
 def _history(walk: Walk, record: Record) -> None:
     """It only grows, has no gap, follows the table, and every step up was earned or asked for."""
     was, walk.acting = walk.acting, False
-    log = [entry.to_json() for entry in walk.store().log(record.id)]
+    try:
+        log = [entry.to_json() for entry in walk.store().log(record.id)]
+    except StateError as error:  # the store says itself where an entry is missing
+        raise AssertionError(f"the history was changed: {error}") from error
     walk.acting = was
     kept = walk.kept.get(record.id, [])
     assert log[: len(kept)] == kept, "the history was changed"
