@@ -153,9 +153,7 @@ def under_way(store: RolloutStore) -> Record:
     record = store.current()
     if record is None or record.over:
         last = f"; the last one, {record.id}, is {record.ending}" if record else ""
-        raise NoRollout(
-            f"{store.where}: no rollout is under way{last}; begin one with `vertex-deploy rollout start`"
-        )
+        raise NoRollout(f"{store.where}: no rollout is under way{last}; begin one with `vertex-deploy rollout start`")
     return record
 
 
