@@ -110,13 +110,16 @@ def test_ticks_in_the_container_take_a_rollout_from_a_bucket_to_its_end(
     code, out = rollouts.run("start", *WHERE)
     assert code == 0, out
     monkeypatch.setattr(Rollouts, "endpoint", lambda self: self.json("status", *WHERE)[1]["endpoint"])
+    # What a shell starts with & ignores Ctrl-C, and so would what it starts.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     with rollouts.traffic():
         rollouts.write("two")
         first = rollouts.begin("start", *WHERE)
         until(lambda: rollouts.json("status", *WHERE)[1]["phase"] == "holding")
         # Ctrl-C lets go of the lease; the rollout stays where it is.
         first.send_signal(signal.SIGINT)
-        first.communicate(timeout=60)
+        said = first.communicate(timeout=60)
+        assert first.returncode == 130, said
         # As the job has it: the bucket with the spec is mounted read-only.
         mount = vertex.folder / "state"
         (mount / "spec").mkdir(parents=True)

@@ -119,7 +119,7 @@ def newest(store: RolloutStore) -> Record:
 
 def nothing_due(why: RolloutError, output: OutputFormat) -> None:
     """What a tick says that has nothing to do: a scheduler calls it all the time, so that is a good end."""
-    emit(None, output, lambda: f"nothing is due: {why}")
+    emit({"due": False, "reason": str(why)}, output, lambda: f"nothing is due: {why}")
 
 
 def view(store: RolloutStore, record: Record) -> Any:
