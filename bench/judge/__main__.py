@@ -9,7 +9,6 @@ import argparse
 import json
 import sys
 from concurrent.futures import ProcessPoolExecutor
-from itertools import repeat
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -193,14 +192,15 @@ def _measured(scenarios: list[Scenario], runs: int, seed: int, jobs: int) -> lis
     rows = []
     seeds = [seed * 1000 + number for number in range(len(scenarios))]
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-        for row in pool.map(_row, scenarios, repeat(runs), seeds):
-            rows.append(row)
+        # Of another module: a spawned process does not import __main__ of a package.
+        begun = [
+            pool.submit(measure, scenario, runs, number, more=(MORE if scenario.null else WORSE) * runs)
+            for scenario, number in zip(scenarios, seeds, strict=True)
+        ]
+        for future in begun:
+            rows.append(row := future.result())
             sys.stderr.write(f"{len(rows)}/{len(scenarios)} {title(row)}: {row.cell(OURS).failed:.1%}\n")
     return rows
-
-
-def _row(scenario: Scenario, runs: int, seed: int) -> Row:
-    return measure(scenario, runs, seed, more=(MORE if scenario.null else WORSE) * runs)
 
 
 if __name__ == "__main__":

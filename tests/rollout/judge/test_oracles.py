@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -146,6 +148,29 @@ def test_a_fast_seed_of_the_benchmark_meets_what_it_must(tmp_path, capsys):
     incident = next(row for row in grid if row.scenario.shape == "incident")
     assert incident.cell("argo threshold").failed > 0.8, "the naive gate blames the canary for what hits both"
     assert incident.cell("ours, limit only").failed <= 0.1
+
+
+@pytest.mark.slow
+def test_the_documented_command_gives_the_same_figures_with_one_process_and_with_two(tmp_path):
+    given = []
+    for jobs in ("1", "2"):
+        path = tmp_path / f"{jobs}.json"
+        command_line = [
+            sys.executable,
+            "-m",
+            "bench.judge",
+            "--runs",
+            "1",
+            "--fast",
+            "--jobs",
+            jobs,
+            "--json",
+            str(path),
+        ]
+        done = subprocess.run(command_line, cwd=command.ROOT, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        given.append(path.read_text())
+    assert given[0] == given[1]
 
 
 def test_the_committed_page_follows_from_the_committed_results():
