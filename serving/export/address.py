@@ -22,7 +22,8 @@ def parse_address(value: str) -> tuple[str, bool]:
     text = value.strip() or DEFAULT
     plaintext = text.startswith("http://")
     target = text.removeprefix("http://").removeprefix("https://").rstrip("/")
-    if not target or "/" in target or any(c.isspace() for c in target):
+    # A user before the host (127.0.0.1:1@elsewhere) would make another host look like this machine.
+    if not target or set(target) & set("/@") or any(c.isspace() for c in target):
         raise ConfigError(f"{VARIABLE}={value!r} is not an address; write host:port, or http://127.0.0.1:PORT")
     if plaintext and not _is_loopback(target):
         raise ConfigError(

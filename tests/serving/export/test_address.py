@@ -29,6 +29,7 @@ def test_addresses(value, expected):
         ("http://", "is not an address"),
         ("host/path", "is not an address"),
         ("a b", "is not an address"),
+        ("http://127.0.0.1:1@evil.example", "is not an address"),
     ],
 )
 def test_plaintext_to_another_machine_and_no_address_are_refused(value, says):
