@@ -1,6 +1,6 @@
 """``python -m bench.judge``: simulate, print the table, write JSON and the page of the documentation.
 
-The default takes about half an hour of one core. ``--runs 20 --fast`` is the seed that the tests use.
+The default takes about a quarter of an hour of one core. ``--runs 20 --fast`` is the seed that the tests use.
 """
 
 from __future__ import annotations
