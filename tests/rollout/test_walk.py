@@ -46,12 +46,11 @@ def count(walks: Iterable[Walk]) -> None:
         TRIED["ended"] += sum(record.over for record in walk.seen.values())
 
 
-def told(capsys: pytest.CaptureFixture[str], what: str) -> None:
-    with capsys.disabled():
-        sys.stdout.write(
-            f"\n{what}: {TRIED['walks']} random walks, {TRIED['steps']} steps of controllers, {TRIED['ended']} rollouts"
-            " ended; every promise was kept after each step\n"
-        )
+def summary(what: str) -> str:
+    return (
+        f"{what}: {TRIED['walks']} random walks, {TRIED['steps']} steps of controllers, {TRIED['ended']} rollouts"
+        " ended; every promise was kept after each step"
+    )
 
 
 class Rollouts(RuleBasedStateMachine):
@@ -113,39 +112,39 @@ def from_nothing() -> None:
     TRIED.update(dict.fromkeys(TRIED, 0))
 
 
-def test_a_few_walks_keep_every_promise(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_few_walks_keep_every_promise(tell: Callable[[str], None]) -> None:
     machine(8, 12)
     for walk in walk_deeds.many(range(10), 25):
         count([walk])
-    told(capsys, "a few")
+    tell(summary("a few"))
     assert TRIED["steps"] > 500
 
 
-def test_a_few_walks_of_a_group_keep_every_promise(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_few_walks_of_a_group_keep_every_promise(tell: Callable[[str], None]) -> None:
     groups(range(4), 15)
-    told(capsys, "a few of groups")
+    tell(summary("a few of groups"))
     assert TRIED["ended"] >= 8
 
 
 @pytest.mark.slow
-def test_walks_that_hypothesis_chooses_keep_every_promise(capsys: pytest.CaptureFixture[str]) -> None:
+def test_walks_that_hypothesis_chooses_keep_every_promise(tell: Callable[[str], None]) -> None:
     machine(150, 50)
-    told(capsys, "chosen by Hypothesis")
+    tell(summary("chosen by Hypothesis"))
     assert TRIED["ended"] > 100
 
 
 @pytest.mark.slow
-def test_walks_by_dice_keep_every_promise(capsys: pytest.CaptureFixture[str]) -> None:
+def test_walks_by_dice_keep_every_promise(tell: Callable[[str], None]) -> None:
     for walk in walk_deeds.many(range(100, 300), 60):
         count([walk])
-    told(capsys, "by dice")
+    tell(summary("by dice"))
     assert TRIED["ended"] > 200
 
 
 @pytest.mark.slow
-def test_walks_of_groups_keep_every_promise(capsys: pytest.CaptureFixture[str]) -> None:
+def test_walks_of_groups_keep_every_promise(tell: Callable[[str], None]) -> None:
     groups(range(100, 180), 50)
-    told(capsys, "groups, by dice")
+    tell(summary("groups, by dice"))
     assert TRIED["ended"] > 160
 
 
