@@ -97,14 +97,15 @@ def test_a_tree_is_drawn_where_the_cursor_can_move(environment: dict[str, str], 
 
 
 INTERRUPTED = """
-import os, signal
+import os, signal, time
 os.login_tty(0)
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in what a shell started with &
 from vertex_deploy.cli.output import OutputFormat
 from vertex_deploy.cli.screen import Screen
 with Screen(lambda _: ["the tree"], OutputFormat.TEXT, None) as screen:
     screen.record(None)
-    signal.pause()
+    while True:  # no signal.pause(): a Ctrl-C just before it would be slept through
+        time.sleep(0.05)
 """
 
 
