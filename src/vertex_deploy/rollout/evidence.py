@@ -22,7 +22,7 @@ from vertex_deploy.rollout.machine import Phase
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from vertex_deploy.metrics.types import Interval, MetricSource
+    from vertex_deploy.metrics.types import Interval, MetricSource, VersionSample
     from vertex_deploy.rollout.plan import Plan
     from vertex_deploy.rollout.record import LogEntry, Record
     from vertex_deploy.spec.gates import Gate
@@ -120,35 +120,22 @@ class Evidence:
         found = source.read(stable=record.stable, canary="", since=since, until=until)
         return tuple(replace(interval, canary=None) for interval in found)
 
-    def measured_lately(self, endpoint: str, stable: str, now: float) -> bool:
-        """Whether stable has any metrics of the last hour.
+    def last_hour(self, endpoint: str, stable: str, now: float) -> list[VersionSample]:
+        """What was measured of stable in the last hour.
 
         Raises:
             CloudError: the metrics, or custom metrics, cannot be read at all.
         """
-        return any(
-            interval.stable is not None and interval.stable.requests for interval in self._hour(endpoint, stable, now)
-        )
-
-    def lacking(self, endpoint: str, stable: str, now: float) -> tuple[str, ...]:
-        """The custom metrics of gates that were not measured for stable in the last hour.
-
-        Raises:
-            CloudError: see ``measured_lately``.
-        """
-        names = dict.fromkeys(gate.metric for gate in self._gates if gate.custom and not gate.dry_run)
-        if not names:
-            return ()
-        samples = [interval.stable for interval in self._hour(endpoint, stable, now)]
-        seen = {name for sample in samples if sample is not None for name in sample.gauges}
-        return tuple(name for name in names if name not in seen)
-
-    def _hour(self, endpoint: str, stable: str, now: float) -> Sequence[Interval]:
         since, source = _moment(now - PREFLIGHT_WINDOW), self.source(endpoint)
         found = source.read(stable=stable, canary="", since=since, until=_moment(now))
         if source.problem is not None:
             raise source.problem
-        return found
+        return [interval.stable for interval in found if interval.stable is not None]
+
+    def lacking(self, samples: Sequence[VersionSample]) -> tuple[str, ...]:
+        """The custom metrics of gates that none of these has."""
+        names = dict.fromkeys(gate.metric for gate in self._gates if gate.custom and not gate.dry_run)
+        return tuple(name for name in names if not any(name in sample.gauges for sample in samples))
 
     def source(self, endpoint: str) -> MetricSource:
         """The metric source, made at the first call."""

@@ -96,9 +96,10 @@ def _metrics_missing(plan: Plan, evidence: Evidence, endpoint: str | None, stabl
         return ""
     if not plan.gated:
         return "no gates are configured: steps only take time"
-    if not evidence.measured_lately(endpoint, stable, now):
+    samples = evidence.last_hour(endpoint, stable, now)
+    if not any(sample.requests for sample in samples):
         return "stable has no metrics of the last hour: gates cannot pass until requests come"
-    lacking = ", ".join(evidence.lacking(endpoint, stable, now))
+    lacking = ", ".join(evidence.lacking(samples))
     if not lacking:
         return ""
     return (
