@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from tests.rollout.world import STABLE, World
 from vertex_deploy.release import build_release
 from vertex_deploy.rollout import driver, lockstep
 from vertex_deploy.rollout.controller import Controller
@@ -13,7 +14,7 @@ from vertex_deploy.rollout.store import Lease, RolloutStore
 from vertex_deploy.spec.models import Spec
 
 if TYPE_CHECKING:
-    from tests.rollout.world import World
+    from vertex_deploy.rollout.machine import Ending
     from vertex_deploy.rollout.record import Record
     from vertex_deploy.rollout.requests import Verb
 
@@ -87,3 +88,14 @@ class Pair:
     def moves(self, member: str) -> list[tuple[float, dict[str, Any]]]:
         log = self.store(member).log(self.records()[member].id)
         return [(entry.at, dict(entry.data)) for entry in log if entry.kind == "transition"]
+
+
+def endings(pair: Pair) -> dict[str, Ending | None]:
+    return {member: record.ending for member, record in pair.records().items()}
+
+
+def back(pair: Pair) -> None:
+    """Every member serves what it served before, and nothing else is left."""
+    for world in pair.worlds.values():
+        assert world.target.split == {STABLE: 100}
+        assert world.deployed() == [STABLE]

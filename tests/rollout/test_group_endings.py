@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.rollout.group_world import Pair
+from tests.rollout.group_world import Pair, back, endings
 from tests.rollout.world import STABLE, World, spec_with, step
 from vertex_deploy.errors import ExitCode, RolloutError
 from vertex_deploy.rollout import driver, lockstep
@@ -48,16 +48,6 @@ def driven(pair: Pair, done: Callable[[Mapping[str, Controller]], bool]) -> dict
             if not controller.record.over and not done(controllers):
                 step(controller)
     return controllers
-
-
-def endings(pair: Pair) -> dict[str, Ending | None]:
-    return {member: record.ending for member, record in pair.records().items()}
-
-
-def back(pair: Pair) -> None:
-    for world in pair.worlds.values():
-        assert world.target.split == {STABLE: 100}
-        assert world.deployed() == [STABLE]
 
 
 # --- while stable is warm ---------------------------------------------------------------------------------------------

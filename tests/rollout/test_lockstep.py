@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.rollout.group_world import MEMBERS, Pair
+from tests.rollout.group_world import MEMBERS, Pair, back, endings
 from tests.rollout.world import STABLE, World, spec_with, step
 from vertex_deploy.errors import CloudError, ExitCode, RolloutError, StateError
 from vertex_deploy.rollout import driver, lockstep
@@ -27,17 +27,6 @@ def until(pair: Pair, phase: Phase, *members: str) -> dict[str, Controller]:
             if controllers[member].record.phase is not phase:
                 step(controllers[member])
     return controllers
-
-
-def endings(pair: Pair) -> dict[str, Ending | None]:
-    return {member: record.ending for member, record in pair.records().items()}
-
-
-def back(pair: Pair) -> None:
-    """Every member serves what it served before, and nothing else is left."""
-    for world in pair.worlds.values():
-        assert world.target.split == {STABLE: 100}
-        assert world.deployed() == [STABLE]
 
 
 def test_good_versions_are_promoted_everywhere_one_step_after_the_other() -> None:

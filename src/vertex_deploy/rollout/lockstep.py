@@ -16,7 +16,7 @@ from vertex_deploy.rollout.machine import Ending, Phase
 from vertex_deploy.rollout.plan import plan_of, spec_of
 from vertex_deploy.rollout.record import Group
 from vertex_deploy.rollout.requests import Verb, lacks_approval, possible
-from vertex_deploy.rollout.session import leased, put_away
+from vertex_deploy.rollout.session import leased, put_away, unheard
 from vertex_deploy.rollout.view import exit_code
 
 if TYPE_CHECKING:
@@ -33,13 +33,9 @@ _WORST = (ExitCode.ROLLOUT, ExitCode.ROLLED_BACK, ExitCode.ABORTED, ExitCode.INC
 _STANDS = frozenset({Phase.KEEPING_STABLE, Phase.REMOVING_STABLE, Phase.PAUSED, Phase.AWAITING_APPROVAL})
 
 
-def _unheard(_text: str) -> None:
-    """Where nobody listens to warnings."""
-
-
 @contextmanager
 def leased_all(
-    stores: Mapping[str, RolloutStore], clock: Clock, *, on_warning: Callable[[str], None] = _unheard
+    stores: Mapping[str, RolloutStore], clock: Clock, *, on_warning: Callable[[str], None] = unheard
 ) -> Iterator[None]:
     """Hold every member's lease; see ``session.leased``.
 
@@ -160,7 +156,7 @@ def drive(
     clock: Clock,
     on_entry: Callable[[LogEntry, Record], None] | None = None,
     on_idle: Callable[[Record], None] | None = None,
-    on_warning: Callable[[str], None] = _unheard,
+    on_warning: Callable[[str], None] = unheard,
     stop: Callable[[Record], bool] = lambda _record: False,
     once: bool = False,
 ) -> dict[str, Record]:

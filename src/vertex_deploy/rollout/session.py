@@ -32,12 +32,12 @@ if TYPE_CHECKING:
 _COME_SOMEWHERE = frozenset({Phase.KEEPING_STABLE, Phase.REMOVING_STABLE, Phase.PAUSED, Phase.AWAITING_APPROVAL})
 
 
-def _unheard(_text: str) -> None:
+def unheard(_text: str) -> None:
     """Where nobody listens to warnings."""
 
 
 @contextmanager
-def leased(store: RolloutStore, clock: Clock, *, on_warning: Callable[[str], None] = _unheard) -> Iterator[None]:
+def leased(store: RolloutStore, clock: Clock, *, on_warning: Callable[[str], None] = unheard) -> Iterator[None]:
     """Hold the store's lease.
 
     Args:
@@ -88,7 +88,7 @@ def drive(
     clock: Clock,
     on_entry: Callable[[LogEntry, Record], None] | None = None,
     on_idle: Callable[[Record], None] | None = None,
-    on_warning: Callable[[str], None] = _unheard,
+    on_warning: Callable[[str], None] = unheard,
     stop: Callable[[Record], bool] = lambda _record: False,
 ) -> Record:
     """Drive until it is over, paused, or ``stop`` says so; then the report is written. The lease must be held.
@@ -119,7 +119,7 @@ def tick(
     *,
     clock: Clock,
     on_entry: Callable[[LogEntry, Record], None],
-    on_warning: Callable[[str], None] = _unheard,
+    on_warning: Callable[[str], None] = unheard,
 ) -> Record:
     """Do what is due and return, for a scheduler; see ``drive``. The lease must be held."""
     controller = controller_for(store, record, clock=clock, on_entry=on_entry)
@@ -130,7 +130,7 @@ def tick(
     return controller.record
 
 
-def put_away(store: RolloutStore, controller: Controller, on_warning: Callable[[str], None] = _unheard) -> None:
+def put_away(store: RolloutStore, controller: Controller, on_warning: Callable[[str], None] = unheard) -> None:
     """What ends every controller: notifications are waited for, and the report is written.
 
     Not by a controller that only slept while another took over: its record is old, and so would the report be.
