@@ -161,8 +161,9 @@ def no_traffic(stage: Stage) -> Story:
     story.said["start"] = rollouts.json("start")
     stage.told(rollouts, story)
     with stage.traffic(rollouts):
-        end = time.monotonic() + 60
-        while not rollouts.record()["ending"] and time.monotonic() < end:
+        end = time.monotonic() + 120
+        # Until it is over: an ending is decided while the canary still has to be undeployed.
+        while rollouts.record()["phase"] != "done" and time.monotonic() < end:
             story.said["tick"] = rollouts.json("tick")
     return stage.told(rollouts, story)
 
