@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from infra.provider import names
@@ -86,14 +87,18 @@ class ModelDriver:
         # Read back: an older version with this content has its own words, and an earlier update may have stopped half
         # way.
         live, outputs = model.read(found, base)
-        calls = self._changes(name, news, model.touch_up(olds, news, live), found)
-        for number, (method, body, what) in enumerate(calls):
+        calls = deque(self._changes(name, news, model.touch_up(olds, news, live), found))
+        untouched = version == state.get("versionId")
+        while calls:
+            method, body, what = calls.popleft()
             try:
-                self._cloud.call(method, body, what=what)
+                told = self._cloud.call(method, body, what=what)
             except CloudError as error:
-                if number == 0 and version == state.get("versionId"):
+                if untouched:
                     raise
                 raise Incomplete(str(error), base, {**news, **outputs}) from error
+            untouched = False
+            calls += self._left_over(name, body, told)
         return {**news, **outputs}
 
     def delete(self, ident: str, state: Inputs, request: Request) -> None:
@@ -169,6 +174,22 @@ class ModelDriver:
             merge = {"name": name, "version_aliases": aliases}
             calls.append((client.merge_version_aliases, merge, f"MergeVersionAliases {name}"))
         return calls
+
+    def _left_over(self, name: str, body: Any, told: Any) -> list[tuple[Any, Any, str]]:
+        """The call that takes labels off the model which the version still shows after it got its own.
+
+        A version is told with the model's labels merged in (UpdateModelRequest); only an update of the model removes
+        those, and without it they would be a difference at every refresh.
+        """
+        from google.cloud import aiplatform_v1 as aip  # noqa: PLC0415 - heavy: only when a call is made
+
+        changed = body.get("model")
+        labelled = changed is not None and changed.name == name and "labels" in body["update_mask"]["paths"]
+        if not labelled or dict(told.labels) == dict(changed.labels):
+            return []
+        base, _ = names.split_model(name)
+        request = {"model": aip.Model(name=base), "update_mask": {"paths": ["labels"]}}
+        return [(self._client(base).update_model, request, f"UpdateModel {base} labels")]
 
     def _client(self, name: str) -> Any:
         return self._cloud.models(names.region(name))

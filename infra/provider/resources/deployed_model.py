@@ -119,7 +119,7 @@ INPUTS: dict[str, Prop] = {
         same=names.same_name,
         pattern=names.MODEL_VERSION,
         says="a model version by number, projects/P/locations/L/models/M@V",
-        doc="Model version, projects/P/locations/L/models/M@V (a Model's versionName).",
+        doc="Model version, projects/P/locations/L/models/M@V (a Model's versionName); its region may be another.",
     ),
     "deployedModelId": Prop(
         type="string",
@@ -186,10 +186,10 @@ def _complete(inputs: Inputs, context: Context) -> Inputs:
 
 
 def _agree(inputs: Inputs) -> Iterable[Failure]:
-    endpoint, model, pool = inputs.get("endpoint"), inputs.get("model"), inputs.get("pool")
-    for key, other in (("model", model), ("pool", pool)):
-        if isinstance(endpoint, str) and isinstance(other, str) and names.region(other) != names.region(endpoint):
-            yield Failure(key, f"is in {names.region(other)}, the endpoint is in {names.region(endpoint)}")
+    endpoint, pool = inputs.get("endpoint"), inputs.get("pool")
+    # The model may be in another region than the endpoint (DeployedModel.model of aiplatform v1).
+    if isinstance(endpoint, str) and isinstance(pool, str) and names.region(pool) != names.region(endpoint):
+        yield Failure("pool", f"is in {names.region(pool)}, the endpoint is in {names.region(endpoint)}")
     if pool is None and inputs.get("machine") is None:
         yield Failure("machine", "is required: a DeployedModel has a machine or a pool")
     for key in ("machine", "replicas", "scaleOn"):

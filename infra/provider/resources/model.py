@@ -5,8 +5,12 @@ model in place, so that whatever is deployed goes on serving and a rollback has 
 are changed on the version that is there. Each upload is labelled with a hash of resource and content: an upload that
 nobody waited for is found again instead of repeated, and going back to earlier content goes back to its version.
 
-Facts: Model and UploadModelRequest of aiplatform v1 (a model id is at most 63 of ``[a-z0-9_-]``; a version is
-immutable but for its description, labels and aliases). Left out: models that were not uploaded as a container.
+The labels are the program's whole list: those that somebody gave to the model, and that every version therefore shows,
+are a difference as those of the version are, and an update takes both away. ``ignoreChanges`` leaves them.
+
+Facts: Model, UploadModelRequest and UpdateModelRequest of aiplatform v1 (a model id is at most 63 of ``[a-z0-9_-]``; a
+version is immutable but for its description, labels and aliases; labels of model and version are told merged). Left
+out: models that were not uploaded as a container.
 """
 
 from __future__ import annotations
@@ -69,7 +73,12 @@ INPUTS: dict[str, Prop] = {
         doc="Aliases of this version; they are taken from the version that had them. `default` makes it the default.",
         same=lambda old, new: sorted(map(str, old or [])) == sorted(map(str, new or [])),
     ),
-    "labels": Prop(type="map", items=_LABEL, doc=f"Labels; {CONTENT_LABEL} is the provider's own."),
+    "labels": Prop(
+        type="map",
+        items=_LABEL,
+        doc="All labels of the version and of the model, which its versions share; others are removed. "
+        f"{CONTENT_LABEL} is the provider's own.",
+    ),
     "artifactUri": Prop(
         type="string",
         pattern=r"gs://[^/]+(/.*)?",

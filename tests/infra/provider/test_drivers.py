@@ -60,10 +60,15 @@ def registry():
     """A model client with one version; notes its calls."""
     found = aip.Model(name=BASE, version_id="1", display_name="m")
     calls = []
+
+    def update(request):
+        calls.append((request["model"].name, request["update_mask"]["paths"]))
+        return request["model"]
+
     return SimpleNamespace(
         calls=calls,
         get_model=lambda request: found,
-        update_model=lambda request: calls.append((request["model"].name, request["update_mask"]["paths"])),
+        update_model=update,
         merge_version_aliases=lambda request: calls.append(request["version_aliases"]),
     )
 

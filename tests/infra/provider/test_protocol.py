@@ -18,10 +18,11 @@ import grpc
 from google.protobuf import empty_pb2
 from pulumi.runtime.proto import provider_pb2 as proto
 
+from infra.provider.resources.model import CONTENT_LABEL
 from infra.provider.values import UNKNOWN, UNKNOWN_TOKEN, encode
 from vertex_deploy import gcp
 
-from .conftest import MACHINE, PARENT, container, model
+from .conftest import MACHINE, PARENT, PREBUILT, container, model
 from .engine import PLUGIN, TIMEOUT, CheckFailed, Engine, InitFailed, secret
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
@@ -192,6 +193,28 @@ def test_drift_is_seen_after_a_refresh_and_put_right(engine, model_id, local_ver
     assert client.get_model(name=name).description == "ours"
 
 
+def test_labels_of_the_model_itself_are_a_difference_that_an_update_removes(engine, model_id, local_vertex):
+    given = model(model_id, labels={"team": "shop"})
+    engine.up("Model", "model", given)
+    client = gcp.model_client("us-central1", gcp.parse_address(local_vertex[gcp.AIPLATFORM_VARIABLE], "test"))
+    name = engine.state["model"].outputs["versionName"]
+    # What `Model.update` of the SDK does: it names no version.
+    theirs = {"name": name.partition("@")[0], "labels": {"team": "theirs", "cost": "1"}}
+    client.update_model(model=theirs, update_mask={"paths": ["labels"]})
+    engine.refresh("Model", "model")
+    assert engine.state["model"].inputs["labels"] == {"team": "shop", "cost": "1"}
+    assert engine.up("Model", "model", given) == "update"
+    engine.refresh("Model", "model")
+    assert engine.preview("Model", "model", given)[0] == "same"
+    assert set(client.get_model(name=name).labels) == {"team", CONTENT_LABEL}
+    # A new version shows what the model has, and is rid of it by the update that uploads it.
+    client.update_model(model=theirs, update_mask={"paths": ["labels"]})
+    changed = {**given, "container": container("another")}
+    assert engine.up("Model", "model", changed) == "update"
+    engine.refresh("Model", "model")
+    assert engine.preview("Model", "model", changed)[0] == "same"
+
+
 def test_secrets_stay_secret_in_state_and_in_messages(engine, model_id):
     given = model(model_id)
     given["container"]["env"]["TOKEN"] = secret("s3cr3t-value")
@@ -230,6 +253,19 @@ def test_replicas_change_in_place_and_a_machine_is_replaced(engine, endpoint, en
     assert ids != [first]
     engine.delete("DeployedModel", "d")
     assert on(endpoints, endpoint) == ([], {})
+
+
+def test_a_model_of_another_region_is_deployed_read_and_removed(engine, endpoint, endpoints, model_id):
+    engine.up("Model", "model", model(model_id, region="us-east1", container={**container(), "imageUri": PREBUILT}))
+    version = engine.state["model"].outputs["versionName"]
+    assert "/locations/us-east1/" in version
+    given = deployed_model(endpoint, version)
+    assert engine.up("DeployedModel", "d", given) == "create"
+    assert engine.refresh("DeployedModel", "d")
+    assert engine.preview("DeployedModel", "d", given)[0] == "same"
+    engine.delete("DeployedModel", "d")
+    assert on(endpoints, endpoint) == ([], {})
+    engine.delete("Model", "model")
 
 
 def test_an_interrupted_deployment_is_taken_over_not_repeated(engine, endpoint, endpoints, version):

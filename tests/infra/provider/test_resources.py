@@ -162,7 +162,6 @@ def test_a_preview_of_new_content_does_not_know_the_version():
         ({"endpoint": "endpoints/1"}, "endpoint"),
         ({"model": f"{PARENT}/models/m"}, "model"),
         ({"model": f"{PARENT}/models/m@golden"}, "model"),
-        ({"model": "projects/p/locations/us-east1/models/m@1"}, "model"),
         ({"machine": None}, "machine"),
         ({"machine": {}}, "machine.type"),
         ({"machine": {"type": "g2-standart-8"}}, "machine.type"),
@@ -180,12 +179,19 @@ def test_a_preview_of_new_content_does_not_know_the_version():
         ({"replicas": {"min": 1, "required": 2}}, "replicas.required"),
         ({"scaleOn": {"gpuDutyCycle": 101}}, "scaleOn.gpuDutyCycle"),
         ({"pool": f"{PARENT}/deploymentResourcePools/a"}, "machine"),
+        ({"machine": None, "pool": "projects/p/locations/us-east1/deploymentResourcePools/a"}, "pool"),
         ({"deployedModelId": "12345678901"}, "deployedModelId"),
         ({"trafic": 1}, "trafic"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_with_a_deployment_is_told_by_property(more, path):
     assert list(failed(deployed_model.DEPLOYED_MODEL, a_deployment(**more))) == [path]
+
+
+def test_a_model_may_be_in_another_region_than_its_endpoint_as_the_api_says():
+    assert "different location" in " ".join(aip.DeployedModel.__doc__.split())
+    elsewhere = a_deployment(model="projects/p/locations/us-east1/models/m@1")
+    assert not failed(deployed_model.DEPLOYED_MODEL, elsewhere)
 
 
 @pytest.mark.parametrize(

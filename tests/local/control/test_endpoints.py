@@ -10,7 +10,7 @@ from google.protobuf import empty_pb2
 
 from vertex_deploy.local.seams import ApiError
 
-from .support import CALL, PARENT, ControlPlane, deployed, new_model, refused
+from .support import CALL, IMAGE, PARENT, ControlPlane, deployed, new_model, refused
 
 Code = grpc.StatusCode
 
@@ -56,6 +56,17 @@ async def test_a_canary_without_a_split_gets_no_traffic(control, model, endpoint
     stable = await control.deploy(endpoint, model, split={"0": 100})
     await control.deploy(endpoint, model, "42")
     assert (await control.get(endpoint)).traffic_split == {stable: 100}
+
+
+async def test_a_model_may_be_in_another_location_than_its_endpoint(control, endpoint):
+    container = {"image_uri": IMAGE.replace("us-central1", "us-east1")}
+    upload = aip.UploadModelRequest(
+        parent=PARENT.replace("us-central1", "us-east1"), model=new_model(container_spec=container)
+    )
+    model = (await control.finish(await control.models.upload_model(upload, CALL), aip.UploadModelResponse)).model
+    ident = await control.deploy(endpoint, model)
+    assert [deployed.model for deployed in (await control.get(endpoint)).deployed_models] == [model]
+    assert control.plane.running[endpoint, ident].location == "us-central1"
 
 
 async def test_chosen_ids_have_at_most_10_digits_and_generated_ones_more(control, model, endpoint):

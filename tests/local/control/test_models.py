@@ -152,6 +152,32 @@ async def test_fields_of_the_model_and_of_a_version_are_changed_by_requests_of_t
         assert refused(wrong)[0] is grpc.StatusCode.FAILED_PRECONDITION
 
 
+async def test_a_model_and_its_versions_have_labels_of_their_own_that_are_told_merged():
+    control = ControlPlane()
+    name = (await control.upload(model=new_model(labels={"a": "1"}))).model
+    await control.upload(parent_model=name, model=new_model(labels={"b": "1"}))
+
+    async def label(of, *paths, **labels):
+        request = aip.UpdateModelRequest(model=aip.Model(name=of, labels=labels), update_mask={"paths": paths})
+        return dict((await control.models.update_model(request, CALL)).labels)
+
+    async def told(version):
+        return dict((await get(control, f"{name}@{version}")).labels)
+
+    assert await label(name, "labels", a="model", c="3") == {"a": "1", "c": "3"}
+    assert await told(2) == {"a": "model", "b": "1", "c": "3"}
+    assert await label(f"{name}@2", "labels", d="4") == {"a": "model", "c": "3", "d": "4"}
+    assert await told(1) == {"a": "1", "c": "3"}
+    assert await label(f"{name}@-", "labels.c") == {"a": "1"}
+    listed = await control.models.list_model_versions(
+        aip.ListModelVersionsRequest(name=name, filter="labels.a=model"), CALL
+    )
+    assert [model.version_id for model in listed.models] == ["2"]
+    await control.finish(await control.models.delete_model(aip.DeleteModelRequest(name=name), CALL), empty_pb2.Empty)
+    again = await control.upload(model_id=name.rpartition("/")[2])
+    assert dict((await get(control, again.model)).labels) == {}
+
+
 async def test_lists_show_default_versions_filtered_and_masked():
     control = ControlPlane()
     for name in ("a", "b"):

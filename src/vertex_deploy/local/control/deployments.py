@@ -135,7 +135,7 @@ class Deployments:
         endpoint = registry.endpoint(name)
         deployed = request.deployed_model
         checks.deployed_model(deployed)
-        model = self._model(deployed, name)
+        model = self._model(deployed)
         self._fits(endpoint, model, request)
         if deployed.shared_resources:
             deployed.shared_resources = self._pools.admit(deployed.shared_resources, model, name).name
@@ -168,11 +168,9 @@ class Deployments:
         metadata = aip.DeployModelOperationMetadata()
         return self._operations.start(endpoint.name, metadata, work, context, cancellable=True)
 
-    def _model(self, deployed: aip.DeployedModel, endpoint: Name) -> aip.Model:
-        name = self._registry.projects.parse(deployed.model, "models")
-        if name.location != endpoint.location:
-            raise invalid(f"The Model {name.full} is not in the Endpoint's location {endpoint.location}.")
-        return self._registry.version(name)
+    def _model(self, deployed: aip.DeployedModel) -> aip.Model:
+        # It may be in another location than the endpoint (DeployedModel.model of aiplatform v1).
+        return self._registry.version(self._registry.projects.parse(deployed.model, "models"))
 
     @staticmethod
     def _fits(endpoint: aip.Endpoint, model: aip.Model, request: aip.DeployModelRequest) -> None:

@@ -149,6 +149,11 @@ class ModelService:
     # --- reading ------------------------------------------------------------------------------------------------
 
     def _shown(self, model: aip.Model) -> aip.Model:
+        """A version as it is told: where it is deployed, and the model's labels with its own.
+
+        That both are merged is UpdateModelRequest's; that the version's wins where both have a key is inferred.
+        """
+        model.labels = self._registry.model_labels(model.name) | dict(model.labels)
         model.deployed_models = [
             aip.DeployedModelRef(endpoint=endpoint, deployed_model_id=ident)
             for endpoint, ident in self._registry.deployments_of(model.name, model.version_id)
@@ -163,9 +168,10 @@ class ModelService:
 
     def _cut(self, found: list[aip.Model], request: Any) -> listing.Page:
         match = listing.matcher(request.filter, _FILTERS)
-        ordered = listing.order([model for model in found if match(model)], request.order_by, _ORDERS)
+        shown = [self._shown(model) for model in found]
+        ordered = listing.order([model for model in shown if match(model)], request.order_by, _ORDERS)
         cut = listing.page(ordered, request.page_size, request.page_token)
-        return cut._replace(items=[masks.read(self._shown(model), request.read_mask.paths) for model in cut.items])
+        return cut._replace(items=[masks.read(model, request.read_mask.paths) for model in cut.items])
 
     async def list_models(self, request: aip.ListModelsRequest, context: Context) -> aip.ListModelsResponse:
         """The default version of each model; the newest first."""
@@ -193,8 +199,7 @@ class ModelService:
         """Change the masked fields of a model, or of one version where the name says which.
 
         A name with ``@`` is that version's, one without or with ``@-`` the model's: each has fields of its own, and one
-        request changes those of one (UpdateModelRequest of aiplatform v1). Labels are kept by version: the model's are
-        those of its default one.
+        request changes those of one. Both have labels, each their own (UpdateModelRequest of aiplatform v1).
         """
         del context
         registry = self._registry
@@ -206,10 +211,16 @@ class ModelService:
         if wrong := sorted(foreign.intersection(request.update_mask.paths)):
             whose = f"the model; name it without @{name.version}" if name.version else "a version; name one with @"
             raise precondition(f"update_mask: {', '.join(wrong)}: changes of {whose}.")
+        of_version = dict(model.labels)
+        if not name.version:
+            model.labels = registry.model_labels(name.full)
         changed = masks.update(model, request.model, request.update_mask.paths, UPDATABLE - foreign)
         checks.display_name(model.display_name)
         checks.labels(model.labels)
         with registry.store.begin():
+            if not name.version:
+                registry.save_model_labels(name.full, dict(model.labels))
+                model.labels = of_version
             for other in registry.versions(name.full):
                 if other.version_id == model.version_id:
                     registry.save_version(model)
@@ -277,6 +288,7 @@ class ModelService:
         async def work(_: Progress) -> empty_pb2.Empty:
             self._refuse_deployed(name)
             await self._delete(self._registry.versions(name.full))
+            self._registry.save_model_labels(name.full, {})
             return empty_pb2.Empty()
 
         return self._operations.start(name.full, aip.DeleteOperationMetadata(), work, context)

@@ -13,6 +13,8 @@ from vertex_deploy.local.control.refusals import missing
 from vertex_deploy.local.state import Collection
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from vertex_deploy.local.control.names import Name
     from vertex_deploy.local.seams import Clock
     from vertex_deploy.local.state import Store
@@ -34,6 +36,7 @@ class Registry:
         self.projects = Projects(store)
         self._endpoints = Collection(store, "endpoints", aip.Endpoint)
         self._models = Collection(store, "models", aip.Model)
+        self._model_labels = Collection(store, "model-labels", aip.Model)
         self._pools = Collection(store, "pools", aip.DeploymentResourcePool)
         self._endpoint_names = {name for name, _, _ in store.scan("endpoints")}
         # Deployments under way: endpoint -> deployed model id -> (model, version). They block deletions and ids.
@@ -123,6 +126,18 @@ class Registry:
     def drop_version(self, model: aip.Model) -> None:
         """Remove one version of a model."""
         self._models.delete(f"{model.name}@{model.version_id}")
+
+    def model_labels(self, model: str) -> dict[str, str]:
+        """Labels of a model itself, which each of its versions shows beside its own."""
+        found = self._model_labels.get(model)
+        return dict(found.labels) if found else {}
+
+    def save_model_labels(self, model: str, labels: Mapping[str, str]) -> None:
+        """Write a model's own labels; none: forget it."""
+        if labels:
+            self._model_labels.put(model, aip.Model(labels=dict(labels)))
+        else:
+            self._model_labels.delete(model)
 
     # --- pools --------------------------------------------------------------------------------------------------
 
