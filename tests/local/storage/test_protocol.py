@@ -91,6 +91,46 @@ async def test_a_bad_request_is_refused(http: aiohttp.ClientSession, method: str
         assert answer.status == status
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("POST", "/storage/v1/b?project=p", b'{"a": ' * 20_000 + b"1" + b"}" * 20_000),
+        ("PATCH", "/storage/v1/b/my-models/o/a", b'{"contentType": "a\\r\\nSet-Cookie: b"}'),
+        ("POST", "/storage/v1/b/my-models/o/a/compose", b'{"sourceObjects": [{"name": "a"}], "destination": [1]}'),
+        (
+            "POST",
+            "/storage/v1/b/my-models/o/a/compose",
+            b'{"sourceObjects": [{"name": "a", "objectPreconditions": [1]}]}',
+        ),
+        ("POST", "/upload/storage/v1/b/my-models/o?uploadType=media&name=b&contentEncoding=a%0d%0aSet-Cookie:b", b"x"),
+    ],
+    ids=["nested", "header-in-metadata", "destination", "preconditions", "header-in-upload"],
+)
+async def test_a_hostile_body_gets_400_and_the_object_can_still_be_read(
+    http: aiohttp.ClientSession, method: str, path: str, body: bytes
+) -> None:
+    from yarl import URL  # noqa: PLC0415 - only to send a path as it is written
+
+    await upload(http, "a", b"x")
+    async with http.request(method, URL(path, encoded=True), data=body) as answer:
+        assert (answer.status, (await answer.json())["error"]["code"]) == (400, 400)
+    async with http.get("/storage/v1/b/my-models/o/a?alt=media", headers={"Range": f"bytes={'9' * 5000}-"}) as answer:
+        assert (answer.status, await answer.read()) == (200, b"x")
+
+
+async def test_what_nobody_thought_of_is_an_error_in_the_shape_of_the_api(
+    http: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise TypeError("secret of the process")
+
+    monkeypatch.setattr("vertex_deploy.local.storage.store.ObjectStore.get", broken)
+    async with http.get("/storage/v1/b/my-models/o/a") as answer:
+        assert answer.status == 500
+        assert (await answer.json())["error"]["message"] == "Internal error; Local Vertex's log has more."
+    assert "secret of the process" in caplog.text
+
+
 async def test_a_bucket_with_versioning_refuses_to_list_versions_that_it_has_not_kept(
     http: aiohttp.ClientSession,
 ) -> None:

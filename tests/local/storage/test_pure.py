@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vertex_deploy.local.storage import multipart, ranges
+from vertex_deploy.local.storage.body import json_object
 from vertex_deploy.local.storage.errors import StorageError
 from vertex_deploy.local.storage.listing import page
 from vertex_deploy.local.storage.names import check_bucket, check_object, split_uri
@@ -119,7 +120,17 @@ def test_a_content_range_is_read(header: str, expected: tuple[int | None, ...]) 
     assert (chunk.first, chunk.last, chunk.total) == expected
 
 
-@pytest.mark.parametrize("header", ["bytes 9-0/20", "bytes 0-20/20", "0-1/2", "bytes a-b/c"])
+@pytest.mark.parametrize(
+    "header",
+    [
+        "bytes 9-0/20",
+        "bytes 0-20/20",
+        "0-1/2",
+        "bytes a-b/c",
+        f"bytes 0-1/{'9' * 5000}",
+        "bytes 0-\N{ARABIC-INDIC DIGIT ONE}/2",
+    ],
+)
 def test_a_content_range_that_makes_no_sense_is_refused(header: str) -> None:
     with pytest.raises(StorageError):
         ranges.chunk(header)
@@ -146,6 +157,7 @@ def test_any_content_survives_a_multipart_body(content: bytes, end: bytes) -> No
         b"junk",
         b"--x\r\n\r\n[]\r\n--x\r\n\r\n1\r\n--x--",
         b"--x\r\n\r\n{\r\n--x\r\n\r\n1\r\n--x--",
+        b'--x\r\n\r\n{"a": ' + b"[" * 50_000 + b"]" * 50_000 + b"}\r\n--x\r\n\r\n1\r\n--x--",
     ],
 )
 def test_a_malformed_multipart_body_is_refused(body: bytes) -> None:
@@ -221,10 +233,36 @@ def test_a_partial_response_keeps_what_is_asked_for(mask: str, expected: dict[st
     assert partial(whole, mask) == (whole if expected is None else expected)
 
 
-@pytest.mark.parametrize("mask", ["a(", "a)", ",", "a(b", "(a)", "a//b"])
+@pytest.mark.parametrize("mask", ["a(", "a)", ",", "a(b", "(a)", "a//b", "a(" * 4000, "a/" * 4000 + "a"])
 def test_a_mask_that_cannot_be_read_is_refused(mask: str) -> None:
     with pytest.raises(StorageError):
         partial({}, mask)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"{", "is not JSON"),
+        (b"[]", "is not a JSON object"),
+        (b'{"a": NaN}', "is not JSON"),
+        (b'{"a": ' + b"9" * 10_000 + b"}", "is not JSON"),
+        (b'{"a": "\xff"}', "is not JSON"),
+        (b'{"a": ' * 20_000 + b"1" + b"}" * 20_000, "is nested deeper than 100 levels"),
+        (b'{"a": ' + b"[" * 100 + b"]" * 100 + b"}", "is nested deeper than 100 levels"),
+    ],
+)
+def test_json_that_cannot_be_kept_is_refused(data: bytes, message: str) -> None:
+    with pytest.raises(ValueError, match=message) as caught:
+        json_object(data)
+    assert str(caught.value) == message
+
+
+def test_json_of_a_hundred_levels_is_read() -> None:
+    assert list(json_object(b'{"a": ' + b"[" * 99 + b"]" * 99 + b"}")) == ["a"]
+
+
+def test_a_merge_patch_of_a_string_by_a_map_is_refused() -> None:
+    assert status_of(lambda: patched({"cacheControl": "x"}, {"cacheControl": {"a": "b"}}, OBJECT_WRITABLE)) == 400
 
 
 def test_a_merge_patch_removes_with_null() -> None:
@@ -245,6 +283,12 @@ def test_a_merge_patch_removes_with_null() -> None:
         ({"cors": {}}, True, 400),
         ({"metadata": {"a": 1}}, False, 400),
         ({"contentType": 1}, False, 400),
+        # Downloads carry them as headers.
+        ({"contentType": "text/plain\r\nSet-Cookie: a"}, False, 400),
+        ({"cacheControl": "no-store\n"}, False, 400),
+        ({"contentEncoding": "\udcff"}, False, 400),
+        ({"contentDisposition": "a" * 9000}, False, 400),
+        ({"contentDisposition": 'attachment; filename="\N{LATIN SMALL LETTER A WITH DIAERESIS}.png"'}, False, None),
         ({"versioning": {"enabled": False}, "labels": {"a": "b"}, "selfLink": "ignored"}, True, None),
     ],
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import sqlite3
 from typing import TYPE_CHECKING, Any
@@ -10,6 +9,7 @@ from urllib.parse import unquote
 
 from aiohttp import web
 
+from vertex_deploy.local.storage.body import json_object
 from vertex_deploy.local.storage.errors import StorageError, invalid, too_large
 from vertex_deploy.local.storage.resources import partial
 
@@ -65,12 +65,9 @@ async def read_json(request: web.Request) -> dict[str, Any]:
     """
     data = await read(request, MAX_JSON)
     try:
-        out = json.loads(data) if data.strip() else {}
-    except ValueError:
-        raise StorageError(400, "parseError", "Parse Error: the request body is not JSON.") from None
-    if not isinstance(out, dict):
-        raise StorageError(400, "parseError", "Parse Error: the request body is not a JSON object.")
-    return out
+        return json_object(data) if data.strip() else {}
+    except ValueError as error:
+        raise StorageError(400, "parseError", f"Parse Error: the request body {error}.") from None
 
 
 def answer(request: web.Request, resource: dict[str, Any], headers: dict[str, str] | None = None) -> web.Response:
@@ -94,6 +91,11 @@ def guarded(
                 raise
             _LOG.exception("%s %s failed", request.method, request.path)
             return _error(request, StorageError(503, "backendError", f"The store failed: {error}"))
+        except web.HTTPException:
+            raise
+        except Exception:  # noqa: BLE001 - an answer that clients can read
+            _LOG.exception("%s %s failed", request.method, request.path)
+            return _error(request, StorageError(500, "backendError", "Internal error; Local Vertex's log has more."))
 
     return handle
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from vertex_deploy.local.storage.objects import ObjectHandlers
     from vertex_deploy.local.storage.store import ObjectStore
 
+_LOG = logging.getLogger(__name__)
 MAX_MULTIPART = 128 << 20
 """A multipart body is held in memory; larger objects need a resumable upload (Google's clients use one above 8 MiB)."""
 _PIECE = 1 << 20
@@ -58,9 +60,16 @@ class MediaHandlers:
             file.seek(first)
             left = last - first
             while left:
-                piece = await asyncio.to_thread(file.read, min(left, _PIECE))
+                try:
+                    piece = await asyncio.to_thread(file.read, min(left, _PIECE))
+                except OSError:
+                    _LOG.exception("%s: a download was cut off", request.path)
+                    piece = b""
                 if not piece:
-                    break
+                    # The headers are sent: only a cut connection tells the client that this is not the whole.
+                    if request.transport is not None:
+                        request.transport.abort()
+                    return response
                 left -= len(piece)
                 await response.write(piece)
         await response.write_eof()
@@ -86,9 +95,8 @@ class MediaHandlers:
 
     async def _media(self, request: web.Request) -> web.StreamResponse:
         bucket, name = segment(request, "bucket"), check_object(request.query.get("name", ""))
-        body = {"contentType": request.headers.get("Content-Type", "application/octet-stream")}
-        if encoding := request.query.get("contentEncoding"):
-            body["contentEncoding"] = encoding
+        encoding = request.query.get("contentEncoding")
+        body = _body({"contentEncoding": encoding} if encoding else {}, request.headers.get("Content-Type", ""))
         when = Preconditions.of(request.query)
         self._store.check_write(bucket, name, when)
         writer = self._store.content.writer()
@@ -217,7 +225,8 @@ def _name(request: web.Request, sent: dict[str, Any]) -> str:
 
 
 def _body(sent: dict[str, Any], content_type: str) -> dict[str, Any]:
-    return {"contentType": content_type or "application/octet-stream", **writable(sent, OBJECT_WRITABLE)}
+    given = {name: value for name, value in sent.items() if value is not None}
+    return writable({"contentType": content_type or "application/octet-stream", **given}, OBJECT_WRITABLE)
 
 
 def _announced(request: web.Request, sent: dict[str, Any]) -> tuple[str | None, str | None]:

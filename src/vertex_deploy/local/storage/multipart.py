@@ -5,10 +5,10 @@ Line ends may be CRLF (google-cloud-storage) or LF (apitools, and so gcloud).
 
 from __future__ import annotations
 
-import json
 import re
 from typing import Any
 
+from vertex_deploy.local.storage.body import json_object
 from vertex_deploy.local.storage.errors import invalid
 
 _BOUNDARY = re.compile(r"""boundary\s*=\s*(?:"([^"]+)"|'([^']+)'|([^;\s]+))""", re.IGNORECASE)
@@ -48,11 +48,9 @@ def split(body: bytes, limit: bytes) -> tuple[dict[str, Any], str, bytes]:
     _, first = _part(body[start + len(mark) : _before_line_end(body, middle)])
     headers, content = _part(body[middle + 1 + len(mark) : _before_line_end(body, end)])
     try:
-        metadata = json.loads(first)
-    except ValueError:
-        raise invalid("Malformed multipart body: the first part is not JSON.") from None
-    if not isinstance(metadata, dict):
-        raise invalid("Malformed multipart body: the first part is not a JSON object.")
+        metadata = json_object(first)
+    except ValueError as error:
+        raise invalid(f"Malformed multipart body: the first part {error}.") from None
     return metadata, headers.get("content-type", ""), content
 
 

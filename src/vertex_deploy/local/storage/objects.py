@@ -160,7 +160,10 @@ class ObjectHandlers:
         when = Preconditions.of(request.query)
         self._store.check_write(bucket, name, when)
         sources = [self._component(bucket, part) for part in parts]
-        body = writable(sent.get("destination") or {}, OBJECT_WRITABLE)
+        destination = sent.get("destination") or {}
+        if not isinstance(destination, dict):
+            raise errors.invalid("Invalid value for destination: an object is expected.", "destination")
+        body = writable(destination, OBJECT_WRITABLE)
         body.setdefault("contentType", sources[0].body.get("contentType", "application/octet-stream"))
         content = await asyncio.to_thread(self._joined, sources)
         count = sum(max(s.components, 1) for s in sources)
@@ -171,7 +174,10 @@ class ObjectHandlers:
         if not isinstance(part, dict) or not isinstance(part.get("name"), str):
             raise errors.required("sourceObjects.name")
         numbers = {k: str(v) for k, v in part.items() if k == "generation"}
-        when = Preconditions.of({k: str(v) for k, v in (part.get("objectPreconditions") or {}).items()})
+        conditions = part.get("objectPreconditions") or {}
+        if not isinstance(conditions, dict):
+            raise errors.invalid("Invalid value for objectPreconditions: an object is expected.")
+        when = Preconditions.of({k: str(v) for k, v in conditions.items()})
         generation = number(numbers, "generation")
         return self._store.get(bucket, part["name"], generation=generation, when=when, read=False)
 

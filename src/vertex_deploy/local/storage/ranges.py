@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from vertex_deploy.local.storage.errors import StorageError, invalid
 
-_RANGE = re.compile(r"bytes=(\d*)-(\d*)")
-_CONTENT_RANGE = re.compile(r"bytes (?:(\d+)-(\d+)|\*)/(\d+|\*)")
+_RANGE = re.compile(r"bytes=(\d{0,19})-(\d{0,19})", re.ASCII)
+_CONTENT_RANGE = re.compile(r"bytes (?:(\d{1,19})-(\d{1,19})|\*)/(\d{1,19}|\*)", re.ASCII)
 
 
 def wanted(header: str | None, size: int) -> tuple[int, int] | None:

@@ -41,6 +41,8 @@ _BUCKET_REFUSED = (
     "retentionPolicy",
 )
 _MAX_METADATA = 8192
+_MAX_MASK = 100
+"""Parentheses and slashes of a partial response: each may be a level."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +193,9 @@ def writable(sent: dict[str, Any], kept: tuple[str, ...], *, bucket: bool = Fals
                 )
         elif not isinstance(value, str):
             raise invalid(f"Invalid value for {name}: a string is expected.", name)
+        elif not bucket and not (value.isprintable() and len(value) <= _MAX_METADATA):
+            # Downloads carry it as a header: a line break would begin another.
+            raise invalid(f"Invalid value for {name}: control characters cannot be in a header.", name)
     if bucket and "location" in out:
         out["location"] = out["location"].upper()
     return out
@@ -217,7 +222,7 @@ def patched(
             continue
         if sent[name] is None:
             out.pop(name, None)
-        elif isinstance(sent[name], dict):
+        elif isinstance(sent[name], dict) and isinstance(out.get(name, {}), dict):
             merged = {**out.get(name, {}), **sent[name]}
             out[name] = {k: v for k, v in merged.items() if v is not None}
         else:
@@ -232,6 +237,8 @@ def partial(resource: Any, fields: str) -> Any:
     Raises:
         StorageError: 400, the mask cannot be read.
     """
+    if fields.count("(") + fields.count("/") > _MAX_MASK:
+        raise invalid(f"Invalid field selection {fields[:200]}", "fields")
     tree, rest = _mask(fields.replace(" ", ""), 0)
     if rest != len(fields.replace(" ", "")):
         raise invalid(f"Invalid field selection {fields[:200]}", "fields")
