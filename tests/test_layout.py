@@ -22,16 +22,17 @@ PROGRAMS = {"serving", "infra", "pipelines", "containers"}
 TOP = {*PROGRAMS, "vertex_deploy", "examples", "bench", "tests", "docs"}
 
 BOTTOM = {"errors", "spec", "__init__"}
-BELOW_CLI = BOTTOM | {"targets", "metrics", "gcp", "rest", "secrets"}
+BELOW_CLI = BOTTOM | {"targets", "metrics", "gcp", "rest", "secrets", "storage"}
 LIBRARY: dict[str, set[str]] = {
     "errors": set(),
     "spec": {"errors", "__init__"},
     "gcp": BOTTOM,
     "rest": BOTTOM | {"gcp"},
     "secrets": BOTTOM | {"gcp", "rest"},
+    "storage": BOTTOM | {"gcp", "rest"},
     "metrics": BOTTOM | {"gcp", "rest", "secrets"},
     "release": BOTTOM,
-    "targets": BOTTOM | {"gcp", "release"},
+    "targets": BOTTOM | {"gcp", "storage", "release"},
     "rollout": BELOW_CLI | {"release"},
     "local": BELOW_CLI,
     "contract": BELOW_CLI,

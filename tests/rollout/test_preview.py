@@ -77,7 +77,7 @@ def test_a_plan_says_every_check_step_time_and_command_and_changes_nothing() -> 
         f"rollout rollback                        {back} rolled_back; works while stable is kept, too\n"
         "Nothing was changed."
     )
-    assert set(world.target.calls) == {"find_endpoint", "observe", "find_model", "check"}
+    assert set(world.target.calls) == {"find_endpoint", "observe", "find_model", "check", "check_artifact"}
     assert world.blobs.content == {}
     assert alerts.made == 0
 
@@ -96,6 +96,40 @@ def test_without_quota_a_plan_and_a_start_are_refused_and_nothing_is_left_behind
     assert world.deployed() == [STABLE]
     assert world.target.split == {STABLE: 100}
     assert alerts.made == 0
+
+
+def test_a_model_without_files_refuses_a_plan_and_a_start_before_anything_is_uploaded() -> None:
+    world = World()
+    world.target.lacks_files = "there are no files below gs://p-models/lite0/2"
+    found = look(world)
+    assert (found.outcome, found.reason) == ("refuse", world.target.lacks_files)
+    record = world.run()
+    assert (record.ending, record.reason) == (Ending.FAILED, found.reason)
+    assert world.target.versions == ["old-1"]
+    assert world.deployed() == [STABLE]
+
+
+def test_who_may_not_look_into_the_models_folder_is_warned_and_not_held_up() -> None:
+    world = World()
+
+    def denied(call: str, _moment: str) -> None:
+        if call == "check_artifact":
+            raise CloudError("gs://p-models/lite0/2: PERMISSION_DENIED", code="PERMISSION_DENIED")
+
+    world.target.hook = denied
+    (warning,) = look(world).warnings
+    assert warning == ("whether the model's files are there is not known: gs://p-models/lite0/2: PERMISSION_DENIED")
+    assert world.run().ending is Ending.PROMOTED
+    assert warning in [entry.text for entry in world.store().log(world.record().id) if entry.kind == "warning"]
+
+
+def test_a_release_that_is_uploaded_already_needs_no_files_any_more() -> None:
+    world = World()
+    world.target.versions.append(world.release.hash)
+    world.target.lacks_files = "there are no files below gs://p-models/lite0/2"
+    assert look(world).outcome == "start"
+    assert world.run().ending is Ending.PROMOTED
+    assert "check_artifact" not in world.target.calls
 
 
 def test_quota_that_is_not_known_is_a_warning_of_plan_and_history() -> None:

@@ -26,7 +26,7 @@ CODES = ("UNAVAILABLE", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED", "ABORTED", "I
          "PERMISSION_DENIED", "FAILED_PRECONDITION", "INVALID_ARGUMENT")  # fmt: skip
 CALLS = ("find_endpoint", "check", "observe", "find_model", "poll", "create_endpoint", "start_upload", "start_deploy",
          "start_undeploy", "set_split", "read metrics", "read incidents", "list alert policies", "create alert policy",
-         "delete alert policy", "read store", "write store")  # fmt: skip
+         "delete alert policy", "read store", "write store", "check_artifact")  # fmt: skip
 OPERATIONS = ("endpoint", "upload", "deploy", "undeploy")
 MOMENTS = tuple(range(1, 11))
 NEVER_APPROVED = (False, False, False, True)

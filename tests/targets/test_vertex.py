@@ -14,6 +14,7 @@ from vertex_deploy.release import build_release
 from vertex_deploy.spec import names
 from vertex_deploy.spec.models import Spec
 from vertex_deploy.targets import vertex_requests as requests
+from vertex_deploy.targets.folders import MemoryFolders
 from vertex_deploy.targets.vertex import VertexTarget, observation, progress
 
 SPEC = Spec.model_validate(
@@ -249,6 +250,21 @@ def test_without_a_pool_nothing_is_asked() -> None:
     client = Client()
     target(client).check()
     assert client.asked == []
+
+
+def test_the_files_that_are_looked_for_are_the_releases_own() -> None:
+    folders = MemoryFolders(("gs://b/m/2/model.pt",))
+    VertexTarget(SPEC, build_release(SPEC, pins={"artifact": "gs://b/m/2/"}), folders=folders).check_artifact()
+    assert folders.asked == ["gs://b/m/2"]
+    with pytest.raises(RolloutError, match=r"no files below gs://b/m/1, so there is no model to upload; copy it there"):
+        VertexTarget(SPEC, RELEASE, folders=folders).check_artifact()
+
+
+def test_a_model_that_is_in_its_image_has_no_files_to_look_for() -> None:
+    spec = SPEC.model_copy(update={"model": SPEC.model.model_copy(update={"artifact": None})})
+    folders = MemoryFolders()
+    VertexTarget(spec, build_release(spec), folders=folders).check_artifact()
+    assert folders.asked == []
 
 
 def test_a_pool_that_is_not_there_or_takes_another_image_is_refused_with_the_fix() -> None:

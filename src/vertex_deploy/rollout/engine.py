@@ -26,7 +26,7 @@ from vertex_deploy.rollout.alerting import AlertWatch, watching
 from vertex_deploy.rollout.blobs import DirectoryBlobs
 from vertex_deploy.rollout.controller import Controller
 from vertex_deploy.rollout.evidence import Evidence
-from vertex_deploy.rollout.gcs import SCHEME, GcsBlobs
+from vertex_deploy.rollout.gcs import GcsBlobs
 from vertex_deploy.rollout.notify import notifier_for
 from vertex_deploy.rollout.plan import plan_of, spec_of
 from vertex_deploy.rollout.preflight import another, static_traffic
@@ -36,6 +36,7 @@ from vertex_deploy.rollout.record import Group, LogEntry, Record
 from vertex_deploy.rollout.siblings import siblings_of
 from vertex_deploy.rollout.store import RolloutStore
 from vertex_deploy.spec import to_storage
+from vertex_deploy.storage import SCHEME
 from vertex_deploy.targets.vertex import VertexTarget
 from vertex_deploy.targets.vertex_requests import deployed_id_for
 

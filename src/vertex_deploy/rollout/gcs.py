@@ -1,8 +1,7 @@
 """Blobs in a Cloud Storage bucket: compare-and-swap by generation preconditions, through Google's own client.
 
-``STORAGE_EMULATOR_HOST`` sends it to Local Vertex, as the client does by itself, and only to this machine in clear. A
-write whose answer was lost is told apart from a lost race: every write carries a token of its own in the object's
-metadata, and a 412 is a lost race only if the token that is there was not ours.
+A write whose answer was lost is told apart from a lost race: every write carries a token of its own in the object's
+metadata, and a 412 is a lost race only if the token that is there was not ours. Addresses and retries: ``storage``.
 
 Left out: making the bucket and its lifecycle rules (that is infrastructure), and customer-managed keys (the bucket's
 default applies).
@@ -10,40 +9,29 @@ default applies).
 
 from __future__ import annotations
 
-import os
-import random
 import secrets
 import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from vertex_deploy.errors import CloudError, UsageError, one_line
-from vertex_deploy.gcp import FIXES, TRANSIENT, RetryPolicy, code_of, parse_address
-from vertex_deploy.rest import CODES
+from vertex_deploy.errors import CloudError, UsageError
 from vertex_deploy.rollout.blobs import Stale
+from vertex_deploy.storage import POLICY, SCHEME, StorageCaller, storage_client
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from vertex_deploy.gcp import RetryPolicy
+
 T = TypeVar("T")
 
-SCHEME = "gs://"
 _TOKEN = "write"  # noqa: S105 - a metadata key
-_EMULATOR = "STORAGE_EMULATOR_HOST"
 _READERS = 8
-
-# One object takes about one write a second (https://cloud.google.com/storage/quotas): 429 is ordinary, and waited out.
-POLICY = RetryPolicy(attempts=8, first=1.0, ceiling=8.0)
-
-_SERVER_ERROR = 500
-_BUCKET_FIXES = {
+_FIXES = {
     "PERMISSION_DENIED": "grant the caller roles/storage.objectUser on the bucket",
     "NOT_FOUND": "create the bucket, or name another one with --store",
-    "UNAUTHENTICATED": FIXES["UNAUTHENTICATED"],
     "RESOURCE_EXHAUSTED": "run the command again: it goes on",
-    "UNAVAILABLE": FIXES["UNAVAILABLE"],
-    "DEADLINE_EXCEEDED": FIXES["DEADLINE_EXCEEDED"],
 }
 
 
@@ -79,8 +67,7 @@ class GcsBlobs:
     ) -> None:
         self._bucket_name, self._prefix = parse_url(url)
         self._client = client
-        self._sleep = sleep
-        self._policy = policy
+        self._caller = StorageCaller(_FIXES, policy, sleep)
         # The last write of each name whose answer was lost: what is there may be ours without our knowing.
         self._unanswered: dict[str, str] = {}
 
@@ -187,13 +174,7 @@ class GcsBlobs:
 
     def _bucket(self) -> Any:
         if self._client is None:
-            emulator = os.environ.get(_EMULATOR)
-            if emulator:
-                # What comes from there decides where traffic goes; Google's client would ask any host in clear.
-                parse_address(emulator if "://" in emulator else f"http://{emulator}", _EMULATOR)
-            from google.cloud import storage  # type: ignore[attr-defined,import-untyped,unused-ignore]  # noqa: PLC0415 - heavy
-
-            self._client = storage.Client()
+            self._client = storage_client()
         return self._client.bucket(self._bucket_name)
 
     def _blob(self, name: str, *, fetch: bool = False) -> Any:
@@ -202,51 +183,4 @@ class GcsBlobs:
 
     def _call(self, what: str, work: Callable[[], T]) -> T:
         """Call, and try again what may succeed later; ``PreconditionFailed`` is the caller's to understand."""
-        from google.api_core import exceptions as api  # noqa: PLC0415 - heavy: only when a call is made
-        from google.auth import exceptions as auth  # noqa: PLC0415 - heavy: only when a call is made
-
-        attempt = 0
-        while True:
-            attempt += 1
-            try:
-                return work()
-            except api.PreconditionFailed:
-                raise
-            except auth.GoogleAuthError as error:
-                code, message = code_of(error), str(error)
-            except api.GoogleAPICallError as error:
-                code, message = _code(error), error.message
-            except _broken_off() as error:
-                code, message = "UNAVAILABLE", type(error).__name__
-            # Full jitter: several controllers must not come back together.
-            delay = self._policy.delay(attempt, code, random.random())  # noqa: S311 - not a secret
-            if delay is None:
-                raise self._failure(what, code, message, attempt)
-            self._sleep(delay)
-
-    def _failure(self, what: str, code: str, message: str, attempts: int) -> CloudError:
-        tried = f" after {attempts} attempts" if attempts > 1 else ""
-        fix = f"; {_BUCKET_FIXES[code]}" if code in _BUCKET_FIXES else ""
-        where = f"{SCHEME}{self._bucket_name}/{self._prefix}".rstrip("/")
-        said = one_line(message) or "no message"
-        return CloudError(f"{where}: {what}: {code}{tried}: {said}{fix}", code=code, transient=code in TRANSIENT)
-
-
-def _code(error: Any) -> str:
-    status = int(error.code or 0)
-    return "UNAVAILABLE" if status >= _SERVER_ERROR else CODES.get(status, "UNKNOWN")
-
-
-def _broken_off() -> tuple[type[Exception], ...]:
-    """What Google's client lets through when a connection breaks, also in the middle of a body, or a body is damaged.
-
-    The transport's own of what its retries would take up (google.cloud.storage.retry), which are off here.
-    """
-    from http.client import HTTPException  # noqa: PLC0415 - beside the others
-
-    from google.cloud.storage.exceptions import DataCorruption  # noqa: PLC0415 - heavy: only when a call is made
-    from requests import exceptions as transport  # noqa: PLC0415 - see above
-    from urllib3.exceptions import HTTPError  # noqa: PLC0415 - see above
-
-    of_requests = (transport.ConnectionError, transport.Timeout, transport.ChunkedEncodingError)
-    return (*of_requests, transport.ContentDecodingError, ConnectionError, HTTPException, HTTPError, DataCorruption)
+        return self._caller(work, where=f"{SCHEME}{self._bucket_name}/{self._prefix}".rstrip("/"), what=what)

@@ -1,8 +1,9 @@
 """What preflight reads, and what it comes to: the same for a rollout that starts and for `rollout plan`.
 
-Only readings: the endpoint, the model's versions, what the target needs, quota, stable's metrics. A refusal here leaves
-nothing behind. Left out: deciding from the endpoint alone (``preflight.inspect``), and making alert policies, which the
-controller does last, when everything else is well.
+Only readings: the endpoint, the model's versions, the files of a release that is to be uploaded, what the target needs,
+quota, stable's metrics. A refusal here leaves nothing behind. That somebody may not look into the files' folder is a
+warning: Vertex AI reads it by an account of its own. Left out: deciding from the endpoint alone
+(``preflight.inspect``), and making alert policies, which the controller does last, when everything else is well.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from vertex_deploy.errors import CloudError
 from vertex_deploy.rollout import quota
 from vertex_deploy.rollout.machine import Event
 from vertex_deploy.rollout.preflight import Found, inspect, refused
@@ -60,7 +62,8 @@ def look(
 
     Args:
         plan: the rollout's numbers.
-        target: read only: ``find_endpoint``, ``observe``, ``find_model`` and ``check`` are called.
+        target: read only: ``find_endpoint``, ``observe``, ``find_model``, ``check`` and, where the release is not
+            uploaded yet, ``check_artifact`` are called.
         evidence: reads stable's metrics.
         canary: the deployed model id that was chosen.
         now: seconds since the epoch.
@@ -78,6 +81,7 @@ def look(
     known = Readiness(found=found, endpoint=endpoint, split=dict(observed.split) if observed else {}, model=model)
     if not known.ready:
         return known
+    unseen = "" if model else _artifact_unseen(target)
     missing = _metrics_missing(plan, evidence, endpoint, found.stable.id if found.stable else "", now)
     charged = tuple(quotas(now)) if quotas is not None else ()
     why = quota.refusal(charged)
@@ -87,8 +91,21 @@ def look(
         known,
         found=replace(refused(why), stable=found.stable) if why else found,
         quotas=charged,
-        warnings=() if why else tuple(filter(None, (missing, *quota.warnings(charged)))),
+        warnings=() if why else tuple(filter(None, (unseen, missing, *quota.warnings(charged)))),
     )
+
+
+def _artifact_unseen(target: Target) -> str:
+    """Why it cannot be told whether the files to upload are there, or "".
+
+    Raises:
+        RolloutError: they are known not to be.
+    """
+    try:
+        target.check_artifact()
+    except CloudError as error:
+        return f"whether the model's files are there is not known: {error}"
+    return ""
 
 
 def _metrics_missing(plan: Plan, evidence: Evidence, endpoint: str | None, stable: str, now: float) -> str:

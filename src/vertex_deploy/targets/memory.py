@@ -36,6 +36,7 @@ class MemoryTarget:
         versions: release -> version of the model.
         release: the release that this target uploads.
         lacks: what ``check`` finds missing, or "".
+        lacks_files: likewise ``check_artifact``.
     """
 
     endpoint: str | None = "projects/p/locations/l/endpoints/1"
@@ -48,6 +49,7 @@ class MemoryTarget:
     versions: list[str] = field(default_factory=list)
     release: str = "r1"
     lacks: str = ""
+    lacks_files: str = ""
     calls: list[str] = field(default_factory=list)
     deploys: int = 0
     splits: list[dict[str, int]] = field(default_factory=list)
@@ -63,12 +65,15 @@ class MemoryTarget:
 
     def check(self) -> None:
         """See ``Target``."""
+        self._call("check", lambda: self._miss(self.lacks))
 
-        def look() -> None:
-            if self.lacks:
-                raise RolloutError(self.lacks)
+    def check_artifact(self) -> None:
+        """See ``Target``."""
+        self._call("check_artifact", lambda: self._miss(self.lacks_files))
 
-        self._call("check", look)
+    def _miss(self, what: str) -> None:
+        if what:
+            raise RolloutError(what)
 
     def create_endpoint(self) -> str:
         """See ``Target``."""

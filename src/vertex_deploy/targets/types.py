@@ -104,6 +104,15 @@ class Target(Protocol):
         """
         ...
 
+    def check_artifact(self) -> None:
+        """Whether the files that an upload would take are there; reads only.
+
+        Raises:
+            RolloutError: they are known not to be.
+            CloudError: it cannot be told: the caller may not look, or storage does not answer.
+        """
+        ...
+
     def create_endpoint(self) -> str:
         """Start creating the endpoint; the operation's name, or "" if it exists already."""
         ...

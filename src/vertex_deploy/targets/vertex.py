@@ -19,6 +19,7 @@ from vertex_deploy import gcp
 from vertex_deploy.errors import CloudError, RolloutError, SplitConflict, one_line
 from vertex_deploy.spec import names
 from vertex_deploy.targets import vertex_requests as requests
+from vertex_deploy.targets.folders import Folders, GcsFolders, check_folder
 from vertex_deploy.targets.pools import check_pool
 from vertex_deploy.targets.types import Deployed, Observation, Progress
 
@@ -41,12 +42,16 @@ class VertexTarget:
         spec: one deploy.yaml, with its environment applied.
         release: what is uploaded and deployed.
         caller: makes the calls, with retries; tests pass their own.
+        folders: where the release's files are; tests pass their own.
     """
 
-    def __init__(self, spec: Spec, release: Release, *, caller: gcp.Caller | None = None) -> None:
+    def __init__(
+        self, spec: Spec, release: Release, *, caller: gcp.Caller | None = None, folders: Folders | None = None
+    ) -> None:
         self._spec = spec
         self._release = release
         self._call = caller or gcp.Caller()
+        self._folders = folders or GcsFolders(spec.gcp.region)
         self._clients: dict[str, Any] = {}
 
     def find_endpoint(self) -> str | None:
@@ -79,6 +84,10 @@ class VertexTarget:
         pool = names.pool(self._spec)
         if pool is not None:
             check_pool(pool, self._release.image, call=self._call, client=self._client)
+
+    def check_artifact(self) -> None:
+        """See ``Target``."""
+        check_folder(self._release.artifact, self._folders)
 
     def create_endpoint(self) -> str:
         """See ``Target``."""
