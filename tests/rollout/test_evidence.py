@@ -1,14 +1,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.rollout.world import World, spec_with
+from tests.rollout.world import BOUNDS, World, spec_with
 from vertex_deploy.errors import CloudError
 from vertex_deploy.metrics import codec
 from vertex_deploy.rollout import evidence
+from vertex_deploy.rollout.judge.tails import Relative
 from vertex_deploy.rollout.machine import Ending, Phase
 from vertex_deploy.rollout.report import report_data
 from vertex_deploy.rollout.requests import Verb
@@ -157,6 +159,36 @@ def test_where_latencies_are_compared_the_judge_is_shown_stable_before_the_split
     assert again._evidence.rebuilt(again.record.canary).look().to_json() == kept
     assert world.run().ending is Ending.PROMOTED
     assert len(lead_in(world)) == len(ends)
+
+
+def test_the_judge_that_starts_after_an_overruled_one_knows_stable_and_nothing_of_the_canary() -> None:
+    world = World(spec=spec_with(gates=P95, on_failure="pause"), errors=0.2)
+    assert world.run().phase is Phase.PAUSED
+    before = [codec.from_json(i) for e in world.store().log(world.record().id) for i in e.data.get("intervals", ())]
+    world.errors = 0.0
+    world.ask(Verb.RESUME)
+    controller = world.start()
+    controller.run(stop=lambda record: record.phase is Phase.HOLDING)
+    judge = controller._evidence.rebuilt(controller.record.canary)
+    (latency,) = [check for check in judge._checks if isinstance(check, Relative)]
+    assert latency._recent.bounds == BOUNDS
+    since = before[-1].end - timedelta(seconds=evidence.LEAD_IN)
+    taken = [interval for _, _, interval in judge._ledger._taken]
+    assert taken == [replace(interval, canary=None) for interval in before if interval.end > since]
+    assert any(interval.canary for interval in before)
+    readings = judge.look().readings
+    assert [(reading.samples, reading.stable_samples, reading.evidence) for reading in readings] == [(0, 0, 1.0)] * 2
+    assert world.run().ending is Ending.PROMOTED
+
+
+def test_a_stable_of_long_ago_is_not_what_the_judge_after_an_overruled_one_knows() -> None:
+    world = World(spec=spec_with(gates=P95, steps=[{"weight": 10, "hold": "2h"}, {"weight": 100}], poll="5m"))
+    world.start().run(stop=lambda record: record.measured_until > record.entered + 2 * evidence.LEAD_IN - 600)
+    controller = world.start()
+    seen = [codec.from_json(i) for e in world.store().log(world.record().id) for i in e.data.get("intervals", ())]
+    ends = [interval.end for _, _, interval in controller._evidence._another(seen)._ledger._taken]
+    assert (max(ends) - min(ends)).total_seconds() < evidence.LEAD_IN
+    assert max(ends) == seen[-1].end
 
 
 def test_without_a_comparison_of_latencies_nothing_before_the_split_is_read() -> None:

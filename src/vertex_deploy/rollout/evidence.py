@@ -1,16 +1,17 @@
 """What a controller knows of the two versions: it reads metrics, lets the judge see them, and loses none in a restart.
 
 A judge is rebuilt from the history, so a new controller decides as the old one would have. Somebody who goes on from a
-pause that a failing gate led to overrules that judge: another one starts there, with nothing seen and an alpha of its
-own. Before the first split the judge is shown stable's last hour, where a gate compares latencies: it is no evidence,
-but says which latencies are slow for stable. Metrics that cannot be read are no evidence. Left out: what follows from a
-verdict (``decide``), and committing it (``controller``).
+pause that a failing gate led to overrules that judge: another one starts there, with nothing seen of the canary and an
+alpha of its own. Where a gate compares latencies, a judge is shown an hour of stable alone before it sees the canary:
+before the first split what was measured then, after a pause what the history holds. It is no evidence, but says which
+latencies are slow for stable; an absolute limit says that itself. Metrics that cannot be read are no evidence. Left
+out: what follows from a verdict (``decide``), and committing it (``controller``).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from vertex_deploy.errors import CloudError
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 PREFLIGHT_WINDOW = 3600.0
 """Seconds in which stable should have been measured before a rollout starts."""
 LEAD_IN = 3600.0
-"""Seconds of stable before the first split that the judge sees."""
+"""Seconds of stable alone that a judge sees before it sees the canary."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +71,7 @@ class Evidence:
         self._gates = tuple(gates)
         self._source_for = source_for
         self._log = log
+        self._compared = any(gate.quantile is not None and (gate.factor or gate.max is None) for gate in self._gates)
         self._source: MetricSource | None = None
         self._judge: Judge | None = None
 
@@ -113,8 +115,7 @@ class Evidence:
 
     def _lead_in(self, source: MetricSource, record: Record) -> tuple[Interval, ...]:
         """Stable alone before the first split; it is committed with the rest, so a rebuilt judge sees it too."""
-        compared = any(gate.quantile is not None and (gate.factor or gate.max is None) for gate in self._gates)
-        if not compared or record.measured_until or record.phase is not Phase.HOLDING or not record.stable:
+        if not self._compared or record.measured_until or record.phase is not Phase.HOLDING or not record.stable:
             return ()
         since, until = _moment(record.entered - LEAD_IN), _moment(record.entered)
         found = source.read(stable=record.stable, canary="", since=since, until=until)
@@ -148,17 +149,29 @@ class Evidence:
         judge = Judge(self._gates)
         weight = 0
         failed = False
+        seen: list[Interval] = []
         for entry in self._log():
             if entry.kind == "transition":
                 if Phase(entry.data["to"]) is Phase.PAUSED:
                     failed = judge.look(_moment(entry.at)).outcome is Outcome.FAIL
                 elif failed:
-                    judge, failed = Judge(self._gates), False
+                    judge, failed = self._another(seen), False
                 weight = entry.data.get("split", {}).get(canary, weight)
                 self._tell(judge, Phase(entry.data["to"]), entry.data["step"], weight, entry.at)
             for interval in entry.data.get("intervals", ()):
                 # Read once, at the end: a reading costs as much as taking the interval in.
-                judge.take(codec.from_json(interval))
+                seen.append(codec.from_json(interval))
+                judge.take(seen[-1])
+        return judge
+
+    def _another(self, seen: Sequence[Interval]) -> Judge:
+        """A judge after one that was overruled: it knows stable's last hour, and nothing of the canary."""
+        judge = Judge(self._gates)
+        if self._compared and seen:
+            since = max(interval.end for interval in seen) - timedelta(seconds=LEAD_IN)
+            for interval in seen:
+                if interval.end > since:
+                    judge.take(replace(interval, canary=None))
         return judge
 
     def _tell(self, judge: Judge, phase: Phase, step: int, weight: int, at: float) -> None:

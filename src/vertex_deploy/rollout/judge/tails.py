@@ -56,6 +56,9 @@ class Absolute(Check):
     lately was, are no evidence (unless ``if_stable_too: fail``). For error rates without a margin of their own, a
     canary that is over the limit fails as well when it is proved worse than stable, which works while stable hovers
     at the limit.
+
+    What stable did before the split it does not use (there is no ``learn``): a limit needs no reference, and that stable
+    was within it an hour ago says nothing of a minute in which both versions have an incident.
     """
 
     bake: bool = False
