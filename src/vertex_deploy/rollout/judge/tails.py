@@ -57,8 +57,8 @@ class Absolute(Check):
     canary that is over the limit fails as well when it is proved worse than stable, which works while stable hovers
     at the limit.
 
-    What stable did before the split it does not use (there is no ``learn``): a limit needs no reference, and that stable
-    was within it an hour ago says nothing of a minute in which both versions have an incident.
+    What stable did before the split it does not use (there is no ``learn``): a limit needs no reference, and that
+    stable was within it an hour ago says nothing of a minute in which both versions have an incident.
     """
 
     bake: bool = False
