@@ -1,7 +1,9 @@
 """Local Vertex put together: listeners, lock, state files, and what the command line makes of them."""
 
 import asyncio
+import contextlib
 import json
+import os
 import socket
 import ssl
 import subprocess
@@ -12,12 +14,14 @@ import aiohttp
 import grpc
 import psutil
 import pytest
+from aiohttp import web
 from google.cloud import aiplatform_v1, monitoring_v3
 
 from vertex_deploy.errors import LocalError
 from vertex_deploy.local import client, daemon, environment, view
+from vertex_deploy.local.connections import Connections
 from vertex_deploy.local.data import ImageMap
-from vertex_deploy.local.server import LocalVertex, Settings
+from vertex_deploy.local.server import LocalVertex, Settings, serve
 
 PARENT = "/v1/projects/my-project/locations/us-central1"
 IMAGE = "us-central1-docker.pkg.dev/my-project/repo/app"
@@ -48,9 +52,10 @@ class Rest:
     async def finish(self, method, path, body=None):
         status, operation = await self.call(method, path, body)
         assert status == 200, operation
-        _, found = await self.call("POST", f"/v1/{operation['name']}:wait")
-        assert "error" not in found, found
-        return found["response"]
+        while not operation.get("done"):
+            _, operation = await self.call("POST", f"/v1/{operation['name']}:wait")
+        assert "error" not in operation, operation
+        return operation["response"]
 
 
 @pytest.mark.e2e
@@ -152,6 +157,76 @@ async def test_web_pages_are_refused(tmp_path, headers, status):
     async with LocalVertex(Settings(data=tmp_path)) as vertex, aiohttp.ClientSession() as session:
         rest = Rest(session, f"http://127.0.0.1:{vertex.ports.rest}", headers=headers)
         assert (await rest.call("GET", f"{PARENT}/models"))[0] == status
+
+
+@pytest.mark.e2e
+async def test_a_connection_that_sends_no_request_is_closed_and_others_stay():
+    timers = []
+    connections = Connections(seconds=7.0, later=lambda seconds, call: timers.append((seconds, call)))
+
+    async def answer(_):
+        return web.Response(text="here")
+
+    app = web.Application(middlewares=[connections.middleware])
+    app.router.add_get("/", answer)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    listener = socket.create_server(("127.0.0.1", 0))
+    server = await connections.listen(runner, listener)
+    port = listener.getsockname()[1]
+    talks_in, talks_out = await asyncio.open_connection("127.0.0.1", port)
+    talks_out.write(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert b"200 OK" in await talks_in.readuntil(b"here")
+    silent_in, silent_out = await asyncio.open_connection("127.0.0.1", port)
+    silent_out.write(b"GET / HTTP/1.1\r\nHost: ")
+    async with asyncio.timeout(60):
+        while len(timers) < 2:  # noqa: ASYNC110 - the second connection is accepted when it is
+            await asyncio.sleep(0.01)
+    assert [seconds for seconds, _ in timers] == [7.0, 7.0]
+    for _, fire in timers:
+        fire()
+    with contextlib.suppress(ConnectionResetError):
+        assert await silent_in.read() == b""
+    talks_out.write(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert b"200 OK" in await talks_in.readuntil(b"here")
+    for writer in (talks_out, silent_out):
+        writer.close()
+    server.close()
+    await runner.cleanup()
+
+
+@pytest.mark.e2e
+async def test_what_it_keeps_is_its_users_alone(tmp_path):
+    data = tmp_path / "data"
+    data.mkdir(mode=0o755)
+    (data / "control.db").touch(mode=0o644)  # of an earlier version
+    before = os.umask(0o022)
+    try:
+        state = daemon.State(tmp_path / "home")
+        running = asyncio.create_task(serve(Settings(data=data), state, project="p", region="r"))
+        async with asyncio.timeout(60):
+            while state.read() is None and not running.done():  # noqa: ASYNC110 - a file gives no event
+                await asyncio.sleep(0.01)
+        readable = {path.name for path in data.rglob("*") if path.is_file() and path.stat().st_mode & 0o077}
+        made = {path.name for path in data.iterdir()}
+        running.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await running
+    finally:
+        os.umask(before)
+    assert {"control.db", "storage", "monitoring", "tls"} <= made
+    assert not readable
+
+
+def test_the_log_of_the_background_process_is_its_users_alone(tmp_path, monkeypatch):
+    def refused(*_, **__):
+        raise OSError("not now")
+
+    monkeypatch.setattr(subprocess, "Popen", refused)
+    state = daemon.State(tmp_path)
+    with pytest.raises(OSError, match="not now"):
+        daemon.start(state, [])
+    assert state.log.stat().st_mode & 0o077 == 0
 
 
 # --- state files -----------------------------------------------------------------------------------------------------

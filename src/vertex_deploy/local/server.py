@@ -38,6 +38,7 @@ from vertex_deploy.local.alerting import (
     SnoozeService,
     alert_routes,
 )
+from vertex_deploy.local.connections import Connections
 from vertex_deploy.local.control.access import Addresses
 from vertex_deploy.local.control.endpoints import EndpointService
 from vertex_deploy.local.control.models import ModelService
@@ -67,6 +68,8 @@ _MANAGED_BUCKET = "caip-tenant-local-vertex"
 _AIPLATFORM = "google.cloud.aiplatform"
 _MONITORING = "google.cloud.monitoring"
 _GRPC_GRACE_S = 2.0
+_PRIVATE = 0o077
+"""Nobody else reads what is kept: channels have passwords, and buckets are anybody's data."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -222,11 +225,11 @@ class LocalVertex:
         files = tls.ensure(settings.data / "tls")
         self.roots = files.roots
         app = web.Application(client_max_size=MAX_BODY, middlewares=[_not_from_a_web_page])
-        app.add_routes([*data.http_routes(), *storage.routes(), web.get("/local/v1/state", _state(registry))])
-        app.add_routes(alert_routes(book))
+        own = web.get("/local/v1/state", _state(registry))
+        app.add_routes([*data.http_routes(), *storage.routes(), own, *alert_routes(book)])
         app.router.add_route("*", "/{path:.*}", rest_handler(wire))
         grpc_port, grpc_tls = await self._serve_grpc(wire, files)
-        await self._serve_rest(app, rest_socket, rest_tls_socket, files)
+        await self._serve_rest(app, (rest_socket, rest_tls_socket), files)
         self.ports = Ports(rest=rest, rest_tls=rest_tls, grpc=grpc_port, grpc_tls=grpc_tls)
         _background(stack, endpoints.restore())
 
@@ -261,16 +264,16 @@ class LocalVertex:
         }.items():
             wire.add(_MONITORING, service, target, versions=("v3",))
 
-    async def _serve_rest(
-        self, app: web.Application, plain: socket.socket, secure: socket.socket, files: tls.TlsFiles
-    ) -> None:
+    async def _serve_rest(self, app: web.Application, sockets: tuple[socket.socket, ...], files: tls.TlsFiles) -> None:
+        connections = Connections()
+        app.middlewares.insert(0, connections.middleware)
         runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=5.0)
         await runner.setup()
         self._stack.push_async_callback(runner.cleanup)
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         context.load_cert_chain(files.chain, files.key)
-        await web.SockSite(runner, plain).start()
-        await web.SockSite(runner, secure, ssl_context=context).start()
+        for listener, security in zip(sockets, (None, context), strict=True):
+            self._stack.callback((await connections.listen(runner, listener, context=security)).close)
 
     async def _serve_grpc(self, wire: Wire, files: tls.TlsFiles) -> tuple[int, int]:
         server = grpc_server(wire)
@@ -364,6 +367,7 @@ async def serve(settings: Settings, state: State, *, project: str, region: str) 
     Raises:
         LocalError: as ``LocalVertex.start``.
     """
+    os.umask(_PRIVATE)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

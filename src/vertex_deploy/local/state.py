@@ -37,6 +37,10 @@ class Store:
 
     def __init__(self, path: Path | None = None) -> None:
         try:
+            if path is not None:
+                # Passwords of notification channels are in it. SQLite gives its other files the same mode.
+                path.touch(mode=0o600)
+                path.chmod(0o600)
             self._db = sqlite3.connect(path or ":memory:", isolation_level=None)
             self._db.execute("PRAGMA journal_mode=WAL")
             # A crash of the process loses nothing; only a crash of the machine may lose the last moments.
@@ -49,7 +53,7 @@ class Store:
                 )
             self._db.execute(_SCHEMA)
             self._db.execute(f"PRAGMA user_version={_SCHEMA_VERSION}")
-        except sqlite3.DatabaseError as error:
+        except (OSError, sqlite3.DatabaseError) as error:
             raise LocalError(f"cannot read {path}: {error}; use another --data directory") from None
 
     @contextmanager
