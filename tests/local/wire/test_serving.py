@@ -16,7 +16,7 @@ from google.rpc import error_details_pb2
 from vertex_deploy.local.seams import ApiError
 from vertex_deploy.local.wire import Wire, tls
 from vertex_deploy.local.wire.rest import MAX_BODY, rest_handler
-from vertex_deploy.local.wire.rpc import grpc_server
+from vertex_deploy.local.wire.rpc import check_known, grpc_server
 
 pytestmark = pytest.mark.e2e
 NAME = "projects/p/locations/l/endpoints/1"
@@ -69,6 +69,22 @@ async def test_grpc_clients_of_both_versions_are_answered():
                 found = await client(transport=transport).get_endpoint(name=NAME)
             assert found == library.Endpoint(name=NAME, traffic_split={"1": 100})
     assert target.calls == [("grpc", "v1"), ("grpc", "v1beta1")]
+
+
+async def test_a_field_that_only_a_newer_client_has_is_refused_over_grpc():
+    sent = aiplatform_v1.UpdateEndpointRequest(
+        endpoint={"name": NAME, "deployed_models": [{"id": "1", "dedicated_resources": {"min_replica_count": 1}}]}
+    )
+    resources = aiplatform_v1.UpdateEndpointRequest.pb(sent).endpoint.deployed_models[0].dedicated_resources
+    assert check_known(aiplatform_v1.UpdateEndpointRequest.pb(sent)) is None
+    resources.MergeFromString(b"\xf8\x3f\x01")  # field 1023, a number
+    async with served(Endpoints()) as (_, address), grpc.aio.insecure_channel(address) as channel:
+        client = aiplatform_v1.EndpointServiceAsyncClient(
+            transport=EndpointServiceGrpcAsyncIOTransport(channel=channel)
+        )
+        where = r"UpdateEndpointRequest\.endpoint\.deployed_models\.dedicated_resources: field number 1023 is not known"
+        with pytest.raises(exceptions.InvalidArgument, match=where):
+            await client.update_endpoint(sent)
 
 
 async def test_grpc_errors_carry_their_details():

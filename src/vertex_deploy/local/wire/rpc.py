@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 import grpc.aio
+from google.protobuf.unknown_fields import UnknownFieldSet
 
 from vertex_deploy.local.seams import ApiError
 from vertex_deploy.local.wire.dispatch import Bound, Context
@@ -32,11 +33,47 @@ async def _abort(call: Any, error: ApiError) -> None:
     await call.abort(error.code, error.message, ((STATUS_KEY, to_status(error).SerializeToString()),))
 
 
+def check_known(pb: Any) -> None:
+    """Refuse a message of a newer client with a field that this one's definition lacks.
+
+    gRPC servers let such fields pass; here they would be kept, answered, and done nothing about. REST refuses them by
+    their names.
+
+    Raises:
+        ApiError: INVALID_ARGUMENT.
+    """
+    known = type(pb)()
+    known.CopyFrom(pb)
+    known.DiscardUnknownFields()
+    if known.ByteSize() != pb.ByteSize():
+        message = f"{_unknown(pb, pb.DESCRIPTOR.name)} is not known to Local Vertex: the client's library is newer."
+        raise ApiError(grpc.StatusCode.INVALID_ARGUMENT, message)
+
+
+def _unknown(pb: Any, at: str) -> str:
+    """Where the first unknown field is: the path of its message, and its number."""
+    found = UnknownFieldSet(pb)
+    if len(found):
+        return f"{at}: field number {found[0].field_number}"
+    for field, value in pb.ListFields():
+        if field.message_type is None:
+            continue
+        whole = field.message_type.GetOptions().map_entry
+        held = value.values() if whole else value if field.is_repeated else [value]
+        for item in held:
+            if hasattr(item, "ListFields") and (below := _unknown(item, f"{at}.{field.name}")):
+                return below
+    return ""
+
+
 def method_handler(bound: Bound) -> Any:
-    """One RPC as grpc's method handler."""
+    """One RPC as grpc's method handler; predictions skip ``check_known``, which takes time with their size."""
+    hot = bound.rpc.service.endswith(".PredictionService")
 
     async def unary(request: Any, call: Any) -> Any:
         try:
+            if not hot:
+                check_known(request)
             return await bound.call(request, _context(bound, call))
         except ApiError as error:
             await _abort(call, error)
