@@ -221,6 +221,14 @@ def test_an_unknown_rollout_is_refused_with_those_that_are_there(group: Desk, ve
     assert said.error == f"no rollout 'nope' of prod; there is: {group.keeps('us').name}"
 
 
+def test_what_was_measured_is_a_members_own(group: Desk) -> None:
+    group.run("start", *PROD)
+    said = group.run("history", *PROD, "--measured")
+    assert (said.code, said.error) == (2, "--measured is of one member of prod; use --env us or --env eu")
+    for member in REGIONS:
+        assert group.run("history", "--env", member, "--measured").json[0]["step"] == "10%"
+
+
 @pytest.mark.parametrize("verb", ["retry", "status", "watch", "abort", "rollback", "pause", "resume", "promote"])
 def test_before_anything_was_begun_the_fix_is_named(group: Desk, verb: str) -> None:
     said = group.run(verb, *PROD)

@@ -213,3 +213,18 @@ def test_a_group_is_shown_as_one_tree_and_exits_as_its_worst_member(folder: Fold
     assert (folder.path / "r-us.html").is_file()
     assert json.loads(folder.run("status", "--env", "eu", "-o", "json").stdout)["ending"] == "rolled_back"
     assert "no rollout is under way" in str(folder.run("abort", "--env", "prod").exception)
+
+
+def test_what_a_rollout_measured_goes_from_history_into_judge(folder: Folder) -> None:
+    record = folder.world.run()
+    said = folder.run("history", "--measured")
+    assert said.stdout == folder.run("history", "--measured", "--id", record.id).stdout
+    file = folder.path / "history.json"
+    file.write_text(said.stdout)
+    spec = folder.path / "judge.yaml"
+    spec.write_text(SPEC + "rollout: {gates: [{metric: error_rate, max: 1%, min_requests: 100}]}\n")
+    judged = CliRunner().invoke(app, ["judge", "--history", str(file), "--gates", str(spec)])
+    assert judged.exit_code == 10
+    assert record.verdict is not None
+    assert record.verdict["explanation"] in judged.stdout
+    assert said.stdout.count("\n") == len(json.loads(said.stdout)) + 2

@@ -278,8 +278,12 @@ def _still(records: Mapping[str, Record]) -> bool:
     return all(record.over or record.phase is Phase.PAUSED for record in records.values())
 
 
-def history(group: Members, *, output: OutputFormat, rollout: str | None, **_: Any) -> None:
+def history(group: Members, *, output: OutputFormat, rollout: str | None, measured: bool, **_: Any) -> None:
     """As ``rollout history``; the events of one rollout are those of all members, by time."""
+    if measured:
+        from vertex_deploy.errors import UsageError  # noqa: PLC0415 - --help must not wait for it
+
+        raise UsageError(f"--measured is of one member of {group.name}; use --env {' or --env '.join(group.stores)}")
     if rollout is None:
         views = {member: shown.views(store) for member, store in group.stores.items()}
         text = "\n".join(

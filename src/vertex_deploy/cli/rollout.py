@@ -187,12 +187,18 @@ def history(
     spec_file: SpecFile = SPEC,
     *,
     rollout: Annotated[str | None, typer.Option("--id", help="One rollout's events instead of the list.")] = None,
+    measured: Annotated[
+        bool, typer.Option("--measured", help="What was measured (of --id, or the newest), for `rollout judge`: JSON.")
+    ] = False,
     env: Env = None,
     output: Output = OutputFormat.TEXT,
     root: Root = ROOT,
 ) -> None:
     """List the rollouts of this spec, or the events of one."""
     store = shown.store_of(spec_file, env, root)
+    if measured:
+        shown.measured(store, store.load(rollout) if rollout is not None else shown.newest(store))
+        return
     if rollout is not None:
         entries = store.log(store.load(rollout).id)
         text = "\n".join(f"{clock_time(entry.at)}  {entry.kind:<10} {entry.text}" for entry in entries)

@@ -218,6 +218,23 @@ def teller(store: RolloutStore, screen: Screen, after: int = 0) -> Callable[[Rec
     return seen
 
 
+def measured(store: RolloutStore, record: Record) -> None:
+    """Print what a rollout measured, an interval a line, as `rollout judge` reads it.
+
+    Raises:
+        CloudError, StateError: the history cannot be read.
+    """
+    import json  # noqa: PLC0415 - beside its only use
+
+    from vertex_deploy.rollout.judge.history import entry_to_json  # noqa: PLC0415 - --help must not wait for it
+    from vertex_deploy.rollout.plan import plan_of, spec_of  # noqa: PLC0415 - see above
+    from vertex_deploy.rollout.recorded import recorded  # noqa: PLC0415 - see above
+
+    entries = recorded(store.log(record.id), record.canary, plan_of(spec_of(record)).weights)
+    lines = ",\n".join(json.dumps(entry_to_json(entry)) for entry in entries)
+    sys.stdout.write(f"[\n{lines}\n]\n" if lines else "[]\n")
+
+
 def finish(store: RolloutStore, record: Record, output: OutputFormat, events: str | None) -> NoReturn:
     """Print where a rollout came to, and exit with its own code."""
     from vertex_deploy.rollout import view as views_of  # noqa: PLC0415 - --help must not wait for it

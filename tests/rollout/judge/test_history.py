@@ -38,7 +38,7 @@ def test_entries_are_written_as_they_are_read():
         text(
             entry(1, step="10%"),
             entry(2, stable=None),
-            entry(3, bake=True),
+            entry(3, bake=True, began="2026-11-21T10:02:30Z"),
             entry(4, canary={"requests": 9, "errors": 0, "rejected": 9}),
         )
     )

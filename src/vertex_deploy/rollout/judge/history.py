@@ -10,9 +10,9 @@ One element::
     }
 
 ``null`` for a version says that it was not measured. Optional: ``"step": "10%"`` (a new name begins a step with this
-interval), ``"bake": true`` (stable has no traffic any more), and in a version ``"rejected": n`` (answers with 4xx; 0
-where absent). Negative counts are read: the judge takes them for a counter that was reset. It leaves out other formats,
-streaming, and files of more than 64 MiB.
+interval), ``"bake": true`` (stable has no traffic any more), ``"began": RFC 3339`` (when that was, if not with this
+interval), and in a version ``"rejected": n`` (answers with 4xx; 0 where absent). Negative counts are read: the judge
+takes them for a counter that was reset. It leaves out other formats, streaming, and files of more than 64 MiB.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import re
 import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 
     from vertex_deploy.rollout.judge.verdict import Verdict
 
-_ENTRY = ("end", "seconds", "stable", "canary", "step", "bake")
+_ENTRY = ("end", "seconds", "stable", "canary", "step", "bake", "began")
 _SAMPLE = ("requests", "errors", "rejected", "latency_ms", "gauges")
 _HISTOGRAM = ("bounds", "counts")
 # For a history without a spec: is the canary worse than stable?
@@ -64,11 +65,13 @@ class Entry:
         interval: what was measured.
         step: name of the step; None: the same as before.
         bake: all traffic was the canary's.
+        began: when the step, or the bake, began; None: with this interval, if it is another than before.
     """
 
     interval: Interval
     step: str | None = None
     bake: bool = False
+    began: datetime | None = None
 
 
 class _NoNumber(ValueError):  # noqa: N818 - never leaves this module
@@ -96,14 +99,15 @@ def run_history(path: str | Path, gates: Sequence[Gate], *, alpha: float = 0.05)
 
 
 def replay_entries(entries: Sequence[Entry], gates: Sequence[Gate], *, alpha: float = 0.05) -> list[Verdict]:
-    """The verdict after each entry; a new step name begins a step, ``bake`` the bake."""
+    """The verdict after each entry; a new step name, or ``began``, begins a step, ``bake`` the bake."""
     judge, step, baking, verdicts = Judge(gates, alpha=alpha), None, False, []
     for entry in entries:
+        began = entry.began or start_of(entry.interval)
         if entry.bake and not baking:
-            judge.begin_bake(start_of(entry.interval))
+            judge.begin_bake(began)
             baking = True
-        elif entry.step is not None and entry.step != step and not baking:
-            judge.begin_step(entry.step, start_of(entry.interval))
+        elif entry.step is not None and (entry.step != step or entry.began is not None) and not baking:
+            judge.begin_step(entry.step, began)
         step = entry.step if entry.step is not None else step
         verdicts.append(judge.update(entry.interval))
     return verdicts
@@ -176,6 +180,8 @@ def entry_to_json(entry: Entry) -> dict[str, Any]:
         data["step"] = entry.step
     if entry.bake:
         data["bake"] = True
+    if entry.began is not None:
+        data["began"] = entry.began.isoformat()
     return data
 
 
@@ -185,8 +191,9 @@ def _sample_to_json(sample: VersionSample) -> dict[str, Any]:
         data["rejected"] = sample.rejected
     if sample.latency_ms is not None:
         data["latency_ms"] = {"bounds": list(sample.latency_ms.bounds), "counts": list(sample.latency_ms.counts)}
-    if sample.gauges:
-        data["gauges"] = dict(sample.gauges)
+    # What is no number was not measured, and JSON has no word for it.
+    if gauges := {name: value for name, value in sample.gauges.items() if isfinite(value)}:
+        data["gauges"] = gauges
     return data
 
 
@@ -257,7 +264,7 @@ def _line_of(text: str, position: int, path: tuple[str, ...]) -> int:
 
 def _entry(value: Any) -> Entry:
     data = _object(value, (), _ENTRY, ("end", "seconds"))
-    end = _moment(data["end"])
+    end = _moment(data["end"], "end")
     seconds = _number(data["seconds"], ("seconds",))
     if not 0 < seconds <= _LONGEST:
         raise _Problem(("seconds",), f"an interval lasts more than 0 and at most {_LONGEST:g} seconds, not {seconds:g}")
@@ -267,22 +274,20 @@ def _entry(value: Any) -> Entry:
     if not isinstance(bake, bool):
         raise _Problem(("bake",), "bake is true or false")
     interval = Interval(end, seconds, _sample(data.get("stable"), "stable"), _sample(data.get("canary"), "canary"))
-    return Entry(interval, step, bake)
+    return Entry(interval, step, bake, _moment(data["began"], "began") if data.get("began") is not None else None)
 
 
-def _moment(value: Any) -> datetime:
+def _moment(value: Any, key: str) -> datetime:
     try:
         moment = datetime.fromisoformat(value.upper())  # RFC 3339 allows t and z, too
     except (AttributeError, ValueError):
-        raise _Problem(
-            ("end",), f"{_brief(value)} is not a time; write RFC 3339, such as 2026-11-21T10:01:00Z"
-        ) from None
+        raise _Problem((key,), f"{_brief(value)} is not a time; write RFC 3339, such as 2026-11-21T10:01:00Z") from None
     if moment.tzinfo is None:
-        raise _Problem(("end",), f"{_brief(value)} has no time zone; add Z or an offset")
+        raise _Problem((key,), f"{_brief(value)} has no time zone; add Z or an offset")
     try:
         start_of(Interval(moment.astimezone(UTC), _LONGEST, None, None))
     except OverflowError:
-        raise _Problem(("end",), f"{_brief(value)} is too early; write when it was measured") from None
+        raise _Problem((key,), f"{_brief(value)} is too early; write when it was measured") from None
     return moment.astimezone(UTC)
 
 
