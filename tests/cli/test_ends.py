@@ -231,7 +231,12 @@ def test_a_terminal_of_another_encoding_gets_question_marks(desk: Desk) -> None:
     interrupted(desk, sleeps=20)
     command = [sys.executable, "-m", "vertex_deploy", "rollout", "status", str(desk.file), "--store", str(desk.root)]
     done = subprocess.run(
-        command, env=os.environ | {"PYTHONIOENCODING": "ascii"}, capture_output=True, text=True, check=False, timeout=60
+        command,
+        env=os.environ | {"PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("lite0  holding  step 1 of 2 (10%)")

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import subprocess
 import sys
 import time
@@ -14,6 +13,8 @@ from vertex_deploy.cli import main as cli
 from vertex_deploy.errors import ExitCode, LocalError, SpecError
 
 HELP_SECONDS = 0.3
+WORK_SECONDS = 0.12
+"""What ``worked`` takes where ``HELP_SECONDS`` is meant."""
 HEAVY = ("google.api_core", "google.cloud.aiplatform", "grpc", "torch", "pydantic", "numpy", "aiohttp", "rich")
 
 
@@ -29,7 +30,7 @@ def run(monkeypatch, capsys, *arguments: str) -> tuple[int, str, str]:
 def process(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "vertex_deploy", *arguments]
     variables = {**os.environ, **environment}
-    return subprocess.run(command, capture_output=True, text=True, check=False, env=variables, timeout=60)
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=variables, timeout=300)
 
 
 @pytest.fixture
@@ -154,22 +155,25 @@ def test_the_help_of_the_root_imports_nothing_heavy():
 @pytest.mark.slow
 @pytest.mark.parametrize("command", ["", *cli.COMMANDS])
 def test_help_answers_within_its_time(command):
-    """The best of five processes. Where others use the machine too, the processor's time counts instead."""
-    wall = processor = float("inf")
-    for _ in range(5):
-        started, used = time.perf_counter(), _children_seconds()
+    """The best of ten processes; the limit is of a machine that nobody else uses, and grows as work beside it does."""
+    shares = []
+    for _ in range(10):
+        before, started = worked(), time.perf_counter()
         done = process(*command.split(), "--help")
-        wall, processor = min(wall, time.perf_counter() - started), min(processor, _children_seconds() - used)
+        spent = time.perf_counter() - started
+        shares.append(spent / HELP_SECONDS / max(1.0, (before + worked()) / 2 / WORK_SECONDS))
         assert done.returncode == 0, done.stderr
         assert done.stdout.startswith("Usage: ")
-        if wall < HELP_SECONDS:
-            break
-    assert wall < HELP_SECONDS or (processor < HELP_SECONDS and os.getloadavg()[0] > (os.cpu_count() or 1)), wall
+        if shares[-1] < 1:
+            return
+    pytest.fail(f"shares of the time that it has: {shares}")
 
 
-def _children_seconds() -> float:
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
+def worked() -> float:
+    """Seconds that work of ``WORK_SECONDS`` takes at the moment."""
+    started = time.perf_counter()
+    sum(number for number in range(5_000_000))
+    return time.perf_counter() - started
 
 
 @pytest.mark.parametrize(
@@ -197,5 +201,5 @@ def test_a_reader_that_goes_away_is_no_traceback():
     os.close(reader)
     command = [sys.executable, "-m", "vertex_deploy", "schema"]
     with os.fdopen(writer, "w") as stdout:
-        done = subprocess.run(command, stdout=stdout, stderr=subprocess.PIPE, text=True, check=False, timeout=60)
+        done = subprocess.run(command, stdout=stdout, stderr=subprocess.PIPE, text=True, check=False, timeout=300)
     assert (done.returncode, done.stderr) == (1, "")

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from vertex_deploy.rollout.record import Record
 
 CLEAR_SCREEN = "\x1b[2J"
+END = "\x1b]the end\x07"
+"""Written after all else: a terminal shows nothing of it."""
+LIMIT = 120
+"""Seconds that only a failure takes."""
 
 
 def drawn(monkeypatch: pytest.MonkeyPatch, *, columns: int, act: Callable[[Screen], None], plain: bool = False) -> str:
@@ -40,15 +44,18 @@ def drawn(monkeypatch: pytest.MonkeyPatch, *, columns: int, act: Callable[[Scree
         monkeypatch.setattr(sys, "stdout", out)
         with Screen(lines, OutputFormat.TEXT, None, plain=plain) as screen:
             act(screen)
+            out.write(END)
             out.flush()
-            found = received(main)
+            found = received(main, END)
     os.close(main)
-    return found
+    return found.partition(END)[0]
 
 
-def received(main: int) -> str:
+def received(main: int, until: str) -> str:
+    """What reached the terminal, up to and with this."""
     found = b""
-    while select.select([main], [], [], 0.05)[0]:
+    while until.encode() not in found:
+        assert select.select([main], [], [], LIMIT)[0], f"no {until!r}: {found!r}"
         found += os.read(main, 65536)
     return found.decode()
 
@@ -116,16 +123,11 @@ def test_ctrl_c_gives_the_cursor_back_and_says_how_to_go_on() -> None:
         [sys.executable, "-c", INTERRUPTED], stdin=side, stderr=subprocess.DEVNULL, env={**os.environ, "TERM": "xterm"}
     )
     os.close(side)
-    sent = ""
-    while "the tree" not in sent:
-        assert select.select([main], [], [], 20)[0], f"no tree: {sent!r}"
-        sent += os.read(main, 65536).decode()
+    sent = received(main, "the tree")
     os.write(main, b"\x03")
-    while RESUME.split(":")[0] not in sent:
-        assert select.select([main], [], [], 20)[0], f"no word: {sent!r}"
-        sent += os.read(main, 65536).decode()
+    sent += received(main, "rollout start")
     os.close(main)
-    child.wait(20)
+    child.wait(LIMIT)
     assert sent.rindex("\x1b[?25h") > sent.rindex("\x1b[?25l")
-    assert "rollout start" in sent
+    assert RESUME.split(":")[0] in sent
     assert CLEAR_SCREEN not in sent

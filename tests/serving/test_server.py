@@ -8,6 +8,7 @@ import signal
 import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 
 import psutil
 import pytest
@@ -16,18 +17,61 @@ from tests.serving.process import DEADLINE_S
 
 pytestmark = pytest.mark.slow
 
+# Python runs this before anything else: the engine's process then waits, before it loads, until the file is gone.
+HELD = """import os, sys, time
+if "serving.engines.worker" in sys.orig_argv:
+    server = os.getppid()
+    while os.path.exists(os.environ["TEST_HELD_BY"]) and os.getppid() == server:
+        time.sleep(0.02)
+"""
+PATIENT = {"SERVING_DRAIN_S": "300", "SERVING_REQUEST_TIMEOUT_S": "300", "SERVING_ENGINE_TIMEOUT_S": "300"}
+"""For tests that stop the engine's process for a while."""
+
 
 def instances(*files):
     return {"instances": [{"image": {"b64": base64.b64encode(f).decode()}} for f in files]}
 
 
+def held(folder):
+    """Variables that hold the engine's loading, and what lets it go on."""
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text(HELD)
+    (folder / "hold").touch()
+    return {"PYTHONPATH": str(folder), "TEST_HELD_BY": str(folder / "hold")}, (folder / "hold").unlink
+
+
+def until(condition, what):
+    end = time.monotonic() + DEADLINE_S
+    while not condition():
+        assert time.monotonic() < end, f"never {what}"
+        time.sleep(0.02)
+
+
+@contextmanager
+def engine_stopped(server):
+    """Its engine takes batches and answers none: what is asked meanwhile is asked while a batch runs."""
+    (engine,) = psutil.Process(server.process.pid).children()
+    engine.suspend()
+    try:
+        yield
+    finally:
+        engine.resume()
+
+
+def queued(server):
+    """Instances that wait for a batch."""
+    return float(server.request("GET", "/metrics")[1].split("\nserving_queue_instances ")[1].split()[0])
+
+
 @pytest.mark.parametrize("engine", ["eager", "aoti"])
-def test_it_serves_photographs_from_load_to_drain(engine, artifacts, photos, start):
+def test_it_serves_photographs_from_load_to_drain(engine, artifacts, photos, start, tmp_path):
     if engine not in artifacts:
         pytest.skip("no C++ compiler: an AOTInductor package cannot be built")
-    server = start(artifacts[engine])
-    seen = server.until_healthy()
-    assert set(seen) == {503, 200}
+    environment, go_on = held(tmp_path / "held")
+    server = start(artifacts[engine], **environment)
+    assert server.request("GET", "/h")[0] == 503
+    go_on()
+    assert set(server.until_healthy()) <= {503, 200}
 
     status, single = server.predict(photos["chelsea"], "image/jpeg")
     assert status == 200
@@ -49,44 +93,34 @@ def test_it_serves_photographs_from_load_to_drain(engine, artifacts, photos, sta
 
 
 def test_what_was_accepted_is_finished_after_sigterm(artifacts, photos, start):
-    server = start(artifacts["eager"], SERVING_GRACE_S="0.3")
+    server = start(artifacts["eager"], SERVING_GRACE_S="0.3", **PATIENT)
     server.until_healthy()
     body = instances(*[photos["coffee"]] * 24)
     with ThreadPoolExecutor(4) as pool:
-        answers = [pool.submit(server.predict, body) for _ in range(4)]
-        while float(server.request("GET", "/metrics")[1].split("\nserving_queue_instances ")[1].split()[0]) < 1:
-            assert not all(a.done() for a in answers)
-        server.terminate()
-        time.sleep(0.1)
-        assert server.request("GET", "/h")[0] == 503
+        with engine_stopped(server):
+            answers = [pool.submit(server.predict, body) for _ in range(4)]
+            until(lambda: queued(server) >= 4 * 24 - 8, "accepted")  # a batch or two are the engine's
+            server.terminate()
+            until(lambda: server.request("GET", "/h")[0] == 503, "unhealthy")
+            assert not any(a.done() for a in answers)
         assert [a.result()[0] for a in answers] == [200] * 4
     assert server.wait() == 0
-    engine_is_gone = not psutil.Process().children(recursive=True) or all(
-        "serving.engines.worker" not in " ".join(p.cmdline()) for p in psutil.Process().children(recursive=True)
-    )
-    assert engine_is_gone
+    assert not any("serving.engines.worker" in " ".join(p.cmdline()) for p in psutil.Process().children(recursive=True))
 
 
 def test_the_event_loop_answers_while_a_batch_runs(artifacts, photos, start):
     name = "aoti" if "aoti" in artifacts else "eager"
-    server = start(artifacts[name])
+    server = start(artifacts[name], **PATIENT)
     server.until_healthy()
-    server.predict(photos["coffee"], "image/jpeg")
     body = instances(*[photos["coffee"]] * 32)
     with ThreadPoolExecutor(1) as pool:
-        answer = pool.submit(server.predict, body)
-        while float(server.request("GET", "/metrics")[1].split("\nserving_queue_instances ")[1].split()[0]) < 1:
+        with engine_stopped(server):
+            answer = pool.submit(server.predict, body)
+            until(lambda: queued(server) >= 1, "queued")
+            # Whoever waits for the engine with the event loop, or with the GIL, answers none of these.
+            assert [server.request("GET", "/h")[0] for _ in range(20)] == [200] * 20
             assert not answer.done()
-        times = []
-        while not answer.done():
-            started = time.perf_counter()
-            server.request("GET", "/h")
-            times.append(time.perf_counter() - started)
         assert answer.result()[0] == 200
-    text = server.request("GET", "/metrics")[1]
-    total, count = (float(text.split(f"\nserving_engine_seconds_{k} ")[1].split()[0]) for k in ("sum", "count"))
-    # A binding that holds the GIL would make each of these wait for the rest of a batch: half of one on average.
-    assert sorted(times)[len(times) // 2] < total / count / 4
 
 
 def test_a_dead_engine_is_said_in_one_line_and_ends_the_server(artifacts, start):
@@ -113,7 +147,9 @@ def test_a_wrong_variable_is_said_in_one_line(tmp_path, start):
 def test_sigterm_while_loading_ends_it_with_0_and_leaves_nothing_behind(artifacts, start, tmp_path):
     work = tmp_path / "work"
     work.mkdir()
-    server = start(artifacts["eager"], SERVING_WORK_DIR=str(work))
+    environment, _ = held(tmp_path / "held")
+    server = start(artifacts["eager"], SERVING_WORK_DIR=str(work), **environment)
+    until(lambda: list(work.iterdir()), "begun to load")
     assert server.request("GET", "/h")[0] == 503
     server.terminate()
     assert server.wait() == 0
@@ -130,7 +166,9 @@ def test_a_port_in_use_is_said_in_one_line(tmp_path, start):
 
 def test_a_head_that_never_ends_is_cut_off(artifacts, start):
     server = start(artifacts["eager"], SERVING_HEADER_TIMEOUT_S="0.3")
-    with socket.create_connection(("127.0.0.1", server.port), timeout=DEADLINE_S) as silent:
+    place = ("127.0.0.1", server.port)
+    # On a slow machine the server may be done with us before the head is sent: then it is a reset that says so.
+    with socket.create_connection(place, timeout=DEADLINE_S) as silent, suppress(ConnectionError):
         silent.sendall(b"POST /p HTTP/1.1\r\nHost: x\r\nX-Slow: ")
         assert silent.recv(100) == b""
 
@@ -138,15 +176,21 @@ def test_a_head_that_never_ends_is_cut_off(artifacts, start):
 def test_an_oversized_body_gets_its_answer_and_not_a_reset(artifacts, start):
     server = start(artifacts["eager"], SERVING_MAX_BODY_BYTES="1000")
     server.until_healthy()
-    assert server.predict(b"x" * 3_000_000)[0] == 413
+    for left in (2, 1, 0):
+        try:
+            assert server.predict(b"x" * 3_000_000)[0] == 413
+            break
+        except ConnectionError:  # it reads on for a moment only, and a busy machine may send nothing for longer
+            assert left
 
 
 @pytest.mark.parametrize("answers", [False, True], ids=["refuses connections", "takes them and says nothing"])
 def test_an_unreachable_cloud_monitoring_costs_log_lines_only(artifacts, photos, start, answers):
-    with socket.create_server(("127.0.0.1", 0)) as listener:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))  # the port stays ours: nobody else can begin to listen there
         port = listener.getsockname()[1]
-        if not answers:
-            listener.close()
+        if answers:
+            listener.listen()
         server = start(
             artifacts["eager"],
             SERVING_METRICS_EXPORT="cloud",

@@ -51,10 +51,11 @@ class Clients:
     async def gauge(self, value):
         """Write a point, as Google's own services do."""
         labels = {"resource_container": "proj-a", "location": "us-central1", "endpoint_id": "77"}
+        seconds, nanos = divmod(time.time_ns(), 10**9)
         series = m.TimeSeries(
             metric={"type": REPLICAS, "labels": {"deployed_model_id": "1"}},
             resource={"type": ENDPOINT, "labels": labels},
-            points=[{"interval": {"end_time": {"seconds": int(time.time()), "nanos": time.time_ns() % 10**9}}}],
+            points=[{"interval": {"end_time": {"seconds": seconds, "nanos": nanos}}}],
         )
         series.points[0].value.int64_value = value
         await self.metrics.create_service_time_series(name=NAME, time_series=[series])
@@ -94,14 +95,27 @@ async def webhook():
     await runner.cleanup()
 
 
+@pytest.fixture
+def nobody(monkeypatch):
+    """A port that refuses connections, and goes on to: it is held. Whoever notifies it does not soon give up."""
+    monkeypatch.setattr("vertex_deploy.local.alerting.notifier.PAUSES", (1.0,) * LIMIT)
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        yield held.getsockname()[1]
+
+
 async def rest(vertex, path, **query):
     url = f"http://127.0.0.1:{vertex.ports.rest}/v3/{NAME}/{path}"
     async with aiohttp.ClientSession() as session, session.get(url, params=query) as answer:
         return answer.status, await answer.json()
 
 
-async def until(condition, seconds=10):
-    async with asyncio.timeout(seconds):
+LIMIT = 120
+"""Seconds that only a failure takes."""
+
+
+async def until(condition):
+    async with asyncio.timeout(LIMIT):
         while not (found := await condition()):  # noqa: ASYNC110 - what is waited for is behind a socket
             await asyncio.sleep(0.05)
         return found
@@ -130,7 +144,7 @@ async def test_an_incident_opens_is_told_listed_and_closes(vertex, clients, webh
     (alert,) = await until(opened)
     assert alert["policy"] == {"name": created.name, "displayName": "Too few replicas"}
     assert alert["metric"] == {"type": REPLICAS, "labels": {"deployed_model_id": "1"}}
-    authorization, query, body = await asyncio.wait_for(webhook.get(), 10)
+    authorization, query, body = await asyncio.wait_for(webhook.get(), LIMIT)
     assert base64.b64decode(authorization.removeprefix("Basic ")) == b"u:p"
     assert query == "x=1"
     assert (body["version"], body["incident"]["state"]) == ("1.2", "open")
@@ -152,7 +166,7 @@ async def test_an_incident_opens_is_told_listed_and_closes(vertex, clients, webh
         return not (await rest(vertex, "alerts", filter=f'state=OPEN AND policy.name="{created.name}"'))[1]
 
     await until(closed)
-    _, _, body = await asyncio.wait_for(webhook.get(), 10)
+    _, _, body = await asyncio.wait_for(webhook.get(), LIMIT)
     assert (body["incident"]["state"], body["incident"]["observed_value"]) == ("closed", "2.000")
     _, answer = await rest(vertex, "alerts", orderBy="close_time desc", pageSize="1")
     assert answer["alerts"][0]["closeTime"] > alert["openTime"]
@@ -180,13 +194,11 @@ async def test_policies_channels_and_snoozes_live_through_a_restart(vertex, clie
         assert [c async for c in await fresh.channels.list_notification_channels(name=NAME)] == [channel]
 
 
-async def test_a_notification_that_waits_for_its_webhook_outlives_a_restart(vertex, clients, tmp_path, webhook):
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
+async def test_a_notification_that_waits_for_its_webhook_outlives_a_restart(vertex, clients, tmp_path, webhook, nobody):
     channel = await clients.channels.create_notification_channel(
         name=NAME,
         notification_channel=m.NotificationChannel(
-            type_="webhook_tokenauth", labels={"url": f"http://127.0.0.1:{port}/"}
+            type_="webhook_tokenauth", labels={"url": f"http://127.0.0.1:{nobody}/"}
         ),
     )
     wanted = below_two()
@@ -203,7 +215,7 @@ async def test_a_notification_that_waits_for_its_webhook_outlives_a_restart(vert
     await clients.channels.update_notification_channel(notification_channel=channel)
     await vertex.stop()
     async with LocalVertex(Settings(data=tmp_path / "data", sample_period=PERIOD)):
-        _, _, body = await asyncio.wait_for(webhook.get(), 10)
+        _, _, body = await asyncio.wait_for(webhook.get(), LIMIT)
     assert alert["name"].endswith(f"alerts/{body['incident']['incident_id']}")
     assert body["incident"]["state"] == "open"
 
@@ -293,7 +305,9 @@ async def test_errors_of_a_real_model_open_an_incident(tmp_path, webhook):
 
         async def finished(path, body):
             operation = await post(path, body)
-            return (await post(f"/v1/{operation['name']}:wait", {}))["response"]
+            while not operation.get("done"):
+                operation = await post(f"/v1/{operation['name']}:wait", {})
+            return operation["response"]
 
         parent = f"/v1/{NAME}/locations/us-central1"
         spec = {"imageUri": IMAGE, "predictRoute": "/p", "healthRoute": "/h", "env": [{"name": "WHO", "value": "w"}]}
@@ -326,9 +340,9 @@ async def test_errors_of_a_real_model_open_an_incident(tmp_path, webhook):
             assert not await opened()
             await asyncio.sleep(0.02)
         await post("/local/v1/faults", {"target": "42", "fail_share": 0.5, "code": 503})
-        (alert,) = await until(opened, 20)
+        (alert,) = await until(opened)
         assert alert["metric"] == {"type": COUNT, "labels": {"deployed_model_id": "42"}}
-        _, _, body = await asyncio.wait_for(webhook.get(), 10)
+        _, _, body = await asyncio.wait_for(webhook.get(), LIMIT)
         assert float(body["incident"]["observed_value"]) > 0.2
 
 

@@ -109,7 +109,7 @@ async def test_a_real_container_serves_is_killed_comes_back_and_is_gone_after_un
         assert answer["environment"]["AIP_ENDPOINT_ID"] == "55"
         assert answer["pid"] != replica.pid
         assert plane.kill_replica("7") == "7-0"
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(120):
             while not (replica.restarts and replica.ready):  # noqa: ASYNC110 - it happens in another process
                 await asyncio.sleep(0.05)
         assert (await client.post(PREDICT, json=body)).status == 200

@@ -1,7 +1,8 @@
 """A model server of the standard library alone, for tests with real processes.
 
 TINY_START_DELAY delays listening, TINY_EXIT exits with that code at once after a line on stderr, TINY_HEALTH is what
-health checks get. ``{"instances": [...], "parameters": {"sleep": S}}`` sleeps; SIGTERM lets it finish what it has.
+health checks get. ``{"instances": [...], "parameters": {"sleep": S}}`` sleeps, ``{"until": PATH}`` waits for a file;
+SIGTERM lets it finish what it has.
 """
 
 import json
@@ -29,9 +30,12 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        time.sleep((body.get("parameters") or {}).get("sleep", 0))
+        parameters = body.get("parameters") or {}
+        time.sleep(parameters.get("sleep", 0))
+        while "until" in parameters and not os.path.exists(parameters["until"]):  # noqa: PTH110 - as small as can be
+            time.sleep(0.02)
         me = {"pid": os.getpid(), "id": os.environ["AIP_DEPLOYED_MODEL_ID"], "path": self.path}
-        if (body.get("parameters") or {}).get("environment"):
+        if parameters.get("environment"):
             me["environment"] = dict(os.environ)
         self.answer(200, {"predictions": [me] * len(body["instances"])})
 
