@@ -240,10 +240,11 @@ def follow(
         The last records; watching also ends when all are over, or nobody drives any of them.
     """
     while True:
+        now = clock.now()
+        # Before the records are read; see ``session.follow``.
+        driven = alone or any(store.holder(now) is not None for store in stores.values())
         records = newest(stores)
         seen(records)
-        now = clock.now()
-        driven = alone or any(store.holder(now) is not None for store in stores.values())
         if until(records) or all(record.over for record in records.values()) or not driven:
             return records
         clock.sleep(1.0)

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 
 from vertex_deploy.errors import CloudError, NoRollout, RolloutError
 from vertex_deploy.rollout.engine import begin, controller_for, whoami
+from vertex_deploy.rollout.lease import LEASE_SECONDS, this_process
 from vertex_deploy.rollout.machine import Ending, Phase
 from vertex_deploy.rollout.plan import plan_of, spec_of
 from vertex_deploy.rollout.report import write_report
 from vertex_deploy.rollout.requests import lacks_approval, possible
-from vertex_deploy.rollout.store import LEASE_SECONDS, this_process
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -210,10 +210,12 @@ def follow(
         The last record; watching also ends when nobody drives it any more.
     """
     while True:
+        # Before the record is read: who lets go has written it for the last time, and that is what is returned.
+        driven = store.holder(clock.now()) is not None
         record = store.current()
         if record is None:
             raise RolloutError(f"{store.where}: no rollout yet; begin one with `vertex-deploy rollout start`")
         seen(record)
-        if until(record) or record.over or record.phase is Phase.PAUSED or store.holder(clock.now()) is None:
+        if until(record) or record.over or record.phase is Phase.PAUSED or not driven:
             return record
         clock.sleep(1.0)
