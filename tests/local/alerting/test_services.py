@@ -8,8 +8,8 @@ from google.cloud import monitoring_v3 as m
 
 from vertex_deploy.local.alerting import listing
 from vertex_deploy.local.alerting.compile import compile_policy
-from vertex_deploy.local.monitoring.catalogue import BY_TYPE, PREFIX
-from vertex_deploy.local.monitoring.values import NS
+from vertex_deploy.local.monitoring.catalogue import BY_TYPE, PREFIX, Metric
+from vertex_deploy.local.monitoring.values import NS, Kind, Type
 from vertex_deploy.local.seams import ApiError
 
 from .support import World, absence, aggregation, policy, threshold, where
@@ -72,6 +72,11 @@ def world():
             threshold(denominator_filter=where(), denominator_aggregations=[aggregation(seconds=120)]),
             "same alignment period",
         ),
+        # Series of other labels than the numerator's: the ratio would never have a value.
+        (
+            threshold(denominator_filter=where(), denominator_aggregations=[aggregation(by=())]),
+            "same labels; they are grouped by metric.labels.deployed_model_id and none",
+        ),
         (threshold(text=where().replace("response_count", "nothing")), "Cannot find metric"),
         ({**threshold(), "name": "projects/proj-a/alertPolicies/1/conditions/2"}, "name of a condition is assigned"),
     ],
@@ -114,6 +119,21 @@ async def test_a_policy_that_is_wrong_is_refused(world, fields, message):
     wrong = wrong or m.AlertPolicy({"combiner": "OR", **fields})
     with pytest.raises(ApiError, match=message):
         await world.policies.create_alert_policy(m.CreateAlertPolicyRequest(name=PARENT, alert_policy=wrong))
+
+
+def test_a_ratio_of_series_on_two_types_of_resource_is_refused():
+    own = Metric(type="custom.googleapis.com/x", kind=Kind.GAUGE, value=Type.INT64)
+    text = 'metric.type="custom.googleapis.com/x" AND resource.type="{}"'
+    mean = [aggregation(aligner="ALIGN_MEAN", by=())]
+
+    def compiled(above, below):
+        condition = threshold(text=text.format(above), aggregations=mean, denominator_aggregations=mean)
+        condition["condition_threshold"]["denominator_filter"] = text.format(below)
+        compile_policy(policy(condition, name="projects/proj-a/alertPolicies/1"), lambda *_: own)
+
+    compiled("global", "global")
+    with pytest.raises(ApiError, match=r"denominator_filter.*of one resource type"):
+        compiled("global", "generic_task")
 
 
 def test_in_a_rehearsal_a_minute_is_the_sample_period():

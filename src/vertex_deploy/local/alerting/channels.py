@@ -159,6 +159,7 @@ class NotificationChannelService:
         _check_status(channel)
         channel.name = f"{parent}/notificationChannels/{new_id()}"
         channel.creation_record = m.MutationRecord(mutate_time=self._book.now())
+        channel.mutation_records = []
         return self._save(channel)
 
     async def update_notification_channel(

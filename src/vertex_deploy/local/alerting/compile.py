@@ -152,6 +152,7 @@ class _Context:
                 raise errors.field(f"{path}.denominator_aggregations", "...", why)
             if below not in NUMERIC:
                 raise errors.field(f"{path}.denominator_aggregations", "...", _not_numeric(below))
+            _check_ratio(series, denominator, path)
         elif sent.denominator_aggregations:
             why = "The field needs a denominator_filter."
             raise errors.field(f"{path}.denominator_aggregations", "...", why)
@@ -231,6 +232,25 @@ class _Context:
 
 def _periods(found: Selection) -> tuple[int, ...]:
     return tuple(step.period for step in found.steps)
+
+
+def _check_ratio(above: Selection, below: Selection, path: str) -> None:
+    """Refuse a ratio that can never have a value: of series whose labels differ, whatever is measured."""
+    kept = [_kept(above), _kept(below)]
+    if None not in kept and kept[0] != kept[1]:
+        told = " and ".join(", ".join(sorted(names or ())) or "none" for names in kept)
+        why = f"Numerator and denominator must have the same labels; they are grouped by {told}."
+        raise errors.field(f"{path}.denominator_aggregations", "...", why)
+    types = [filters.single_value(selection.tree, "resource.type") for selection in (above, below)]
+    if None not in types and types[0] != types[1]:
+        why = "Numerator and denominator must be of one resource type."
+        raise errors.field(f"{path}.denominator_filter", types[1], why)
+
+
+def _kept(found: Selection) -> frozenset[str] | None:
+    """The labels that are left after aggregation; None: all."""
+    kept = [frozenset(map(filters.canonical, step.group_by)) for step in found.steps if step.reducer != "REDUCE_NONE"]
+    return frozenset.intersection(*kept) if kept else None
 
 
 def _not_numeric(value: Type) -> str:

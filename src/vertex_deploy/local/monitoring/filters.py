@@ -376,16 +376,25 @@ def comparisons(node: Node) -> Iterator[Comparison]:
 
 
 def single_metric(node: Node) -> str | None:
-    """The one metric type that every match must have, or None if the filter does not pin it to one.
+    """The one metric type that every match must have, or None if the filter does not pin it to one."""
+    return single_value(node, "metric.type")
 
-    Only ``metric.type = "..."`` joined by AND counts: under OR or NOT it would leave others possible.
+
+def single_value(node: Node, selector: str) -> str | None:
+    """The one value that every match must have, or None if the filter does not pin it to one.
+
+    Only ``SELECTOR = "..."`` joined by AND counts: under OR or NOT it would leave others possible.
+
+    Args:
+        node: the filter.
+        selector: canonical.
     """
     terms = node.terms if isinstance(node, And) else (node,)
-    found = {single_metric(t) for t in terms if isinstance(t, And)} - {None}
+    found = {single_value(t, selector) for t in terms if isinstance(t, And)} - {None}
     found |= {
         t.values[0]
         for t in terms
-        if isinstance(t, Comparison) and (t.selector, t.op) == ("metric.type", "=") and t.function in ("", "one_of")
+        if isinstance(t, Comparison) and (t.selector, t.op) == (selector, "=") and t.function in ("", "one_of")
         if len(t.values) == 1
     }
     return found.pop() if len(found) == 1 else None
