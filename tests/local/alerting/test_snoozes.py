@@ -105,3 +105,14 @@ async def test_snoozes_that_are_wrong_are_refused(world, change, message):
     wrong = snooze(change.get("policy", created.name), change.get("start", T0), change.get("end", T0 + 60), **criteria)
     with pytest.raises(ApiError, match=message):
         await SnoozeService(world.book).create_snooze(m.CreateSnoozeRequest(parent="projects/proj-a", snooze=wrong))
+
+
+async def test_what_belongs_to_another_project_is_refused(world):
+    # A snooze is looked for in its policy's project, a channel in its own: elsewhere it would do nothing.
+    created, channel = await world.create(threshold(limit=10)), await world.channel()
+    sent = snooze(created.name, T0 + 60, T0 + 600)
+    with pytest.raises(ApiError, match=r"snooze\.criteria\.policies .* of the project proj-b"):
+        await SnoozeService(world.book).create_snooze(m.CreateSnoozeRequest(parent="projects/proj-b", snooze=sent))
+    elsewhere = channel.name.replace("proj-a", "proj-b")
+    with pytest.raises(ApiError, match=r"notification_channels .* of the project proj-a"):
+        await world.create(threshold(limit=10), notification_channels=[elsewhere])

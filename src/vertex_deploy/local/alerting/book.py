@@ -98,6 +98,24 @@ class Book:
             raise errors.field(path, name, f"The name must be of the form {wanted}.")
         return f"projects/{self.project_id(parts[1])}/{collection}/{parts[3]}"
 
+    def sibling(self, name: str, collection: str, path: str, of: str) -> str:
+        """The name of a resource of the same project, as it is kept.
+
+        Args:
+            name: as it was sent.
+            collection: such as ``alertPolicies``.
+            path: where it was sent, for messages.
+            of: full name of what refers to it, or ``projects/ID``.
+
+        Raises:
+            ApiError: INVALID_ARGUMENT, it is not such a name, or of another project.
+        """
+        full = self.resource(name, collection, path)
+        project = of.split("/")[1]
+        if full.split("/")[1] != project:
+            raise errors.field(path, name, f"The resource must be of the project {project}.")
+        return full
+
     # --- incidents ------------------------------------------------------------------------------------------------
 
     def incident(self, name: str) -> Incident | None:

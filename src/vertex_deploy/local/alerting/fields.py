@@ -50,7 +50,7 @@ TABLES: Mapping[Any, Mapping[str, Row]] = {
         "combiner": (_E, "all but COMBINE_UNSPECIFIED"),
         "enabled": (_E, "a policy that is disabled has its incidents cancelled"),
         "validity": (_O, "NOT_FOUND while the metric of a condition does not exist"),
-        "notification_channels": (_E, "at most 16, all of which exist"),
+        "notification_channels": (_E, "at most 16 of the same project, all of which exist"),
         "creation_record": (_O, ""),
         "mutation_record": (_O, ""),
         "alert_strategy": (_E, ""),
@@ -129,7 +129,7 @@ TABLES: Mapping[Any, Mapping[str, Row]] = {
         "display_name": (_K, "1 to 512 characters"),
     },
     m.Snooze.Criteria: {
-        "policies": (_E, "one to 16, all of which exist"),
+        "policies": (_E, "one to 16 of the same project, all of which exist"),
         "filter": (_E, "with one policy; labels of resource and metric"),
     },
     m.TimeInterval: {

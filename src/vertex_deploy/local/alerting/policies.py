@@ -172,7 +172,7 @@ class AlertPolicyService:
             raise errors.field(path, len(policy.notification_channels), f"At most {MAX_CHANNELS} channels are allowed.")
         names = []
         for name in policy.notification_channels:
-            full = self._book.resource(name, "notificationChannels", path)
+            full = self._book.sibling(name, "notificationChannels", path, policy.name)
             if self._book.channels.get(full) is None:
                 raise missing("notification channel", full)
             names.append(full)

@@ -79,7 +79,7 @@ class SnoozeService:
             raise errors.field("snooze.name", snooze.name, "The name is assigned by the service; leave it out.")
         if not snooze.display_name:
             raise errors.field("snooze.displayName", "", "The display name must be specified.")
-        self._check_criteria(snooze)
+        self._check_criteria(snooze, parent)
         _check_interval(snooze)
         if _bounds(snooze)[0] < self._now() - _SKEW:
             raise errors.field("snooze.interval.startTime", "...", "The start time must not be in the past.")
@@ -87,13 +87,13 @@ class SnoozeService:
         self._book.snoozes.put(snooze.name, snooze)
         return snooze
 
-    def _check_criteria(self, snooze: m.Snooze) -> None:
+    def _check_criteria(self, snooze: m.Snooze, parent: str) -> None:
         check_text(snooze.display_name, _MAX_NAME, "snooze.displayName")
         criteria, path = snooze.criteria, "snooze.criteria.policies"
         if not 0 < len(criteria.policies) <= MAX_POLICIES:
             why = f"A snooze must name from one to {MAX_POLICIES} policies."
             raise errors.field(path, len(criteria.policies), why)
-        names = [self._book.resource(name, "alertPolicies", path) for name in criteria.policies]
+        names = [self._book.sibling(name, "alertPolicies", path, parent) for name in criteria.policies]
         for name in names:
             if self._book.policies.get(name) is None:
                 raise missing("alert policy", name)
