@@ -9,7 +9,7 @@ import pytest
 
 from tests.cli.desk import GROUPED, REGIONS, SPEC, Desk
 from vertex_deploy.rollout import engine
-from vertex_deploy.rollout.store import Lease
+from vertex_deploy.rollout.lease import Lease
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,9 +8,10 @@ from tests.rollout.world import STABLE, World
 from vertex_deploy.release import build_release
 from vertex_deploy.rollout import driver, lockstep
 from vertex_deploy.rollout.controller import Controller
+from vertex_deploy.rollout.lease import Lease
 from vertex_deploy.rollout.plan import plan_of, spec_of
 from vertex_deploy.rollout.siblings import siblings_of
-from vertex_deploy.rollout.store import Lease, RolloutStore
+from vertex_deploy.rollout.store import RolloutStore
 from vertex_deploy.spec.models import Spec
 
 if TYPE_CHECKING:

@@ -17,10 +17,11 @@ from vertex_deploy.rollout.blobs import DirectoryBlobs
 from vertex_deploy.rollout.decide import decide
 from vertex_deploy.rollout.engine import create
 from vertex_deploy.rollout.group import level
+from vertex_deploy.rollout.lease import Lease
 from vertex_deploy.rollout.machine import Ending, Event, Phase
 from vertex_deploy.rollout.record import Group
 from vertex_deploy.rollout.requests import Verb
-from vertex_deploy.rollout.store import Lease, RolloutStore
+from vertex_deploy.rollout.store import RolloutStore
 
 if TYPE_CHECKING:
     import pathlib

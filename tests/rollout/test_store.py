@@ -13,9 +13,10 @@ from vertex_deploy.errors import RolloutBusy, StateError
 from vertex_deploy.rollout.blobs import Blobs, DirectoryBlobs, MemoryBlobs, Stale
 from vertex_deploy.rollout.engine import begin
 from vertex_deploy.rollout.gcs import GcsBlobs
+from vertex_deploy.rollout.lease import Lease, is_dead, this_process
 from vertex_deploy.rollout.machine import Phase
 from vertex_deploy.rollout.requests import Verb
-from vertex_deploy.rollout.store import Lease, RolloutStore, is_dead, this_process
+from vertex_deploy.rollout.store import RolloutStore
 
 if TYPE_CHECKING:
     from pathlib import Path

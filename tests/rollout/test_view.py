@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from tests.rollout.world import World, spec_with, step
+from vertex_deploy.rollout.lease import Lease
 from vertex_deploy.rollout.machine import Phase
 from vertex_deploy.rollout.plan import plan_of
 from vertex_deploy.rollout.requests import Verb
-from vertex_deploy.rollout.store import Lease
 from vertex_deploy.rollout.view import GateView, Share, View, evidence_bar, lines, never_begun, quantity, view_of
 from vertex_deploy.spec.models import Replicas
 

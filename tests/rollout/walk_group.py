@@ -13,9 +13,9 @@ from vertex_deploy.errors import CloudError, RolloutError
 from vertex_deploy.rollout import driver, lockstep
 from vertex_deploy.rollout.alerting import AlertWatch
 from vertex_deploy.rollout.group import BEGIN, level, ready_of
+from vertex_deploy.rollout.lease import Lease
 from vertex_deploy.rollout.machine import Ending, Event, Phase
 from vertex_deploy.rollout.requests import Verb
-from vertex_deploy.rollout.store import Lease, RolloutStore
 
 if TYPE_CHECKING:
     import random
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from vertex_deploy.rollout.controller import Controller
     from vertex_deploy.rollout.record import Record
+    from vertex_deploy.rollout.store import RolloutStore
     from vertex_deploy.spec.models import Spec
 
 ALONE = frozenset({"once more"})

@@ -17,8 +17,9 @@ from vertex_deploy.rollout.controller import Controller
 from vertex_deploy.rollout.decide import decide
 from vertex_deploy.rollout.driver import nap
 from vertex_deploy.rollout.engine import begin
+from vertex_deploy.rollout.lease import Lease
 from vertex_deploy.rollout.plan import plan_of, spec_of
-from vertex_deploy.rollout.store import Lease, RolloutStore
+from vertex_deploy.rollout.store import RolloutStore
 from vertex_deploy.spec.models import Spec
 from vertex_deploy.targets.memory import MemoryTarget, with_version
 

@@ -8,13 +8,13 @@ JSON is ``{"group": ..., "members": {ENV: what the command says of one}}``. Left
 from __future__ import annotations
 
 import functools
-from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec
 
 import typer
 
 from vertex_deploy.cli import shown
+from vertex_deploy.cli.members import Members, Tree, as_json, finish, group_named, lines_of, teller, views_of
 from vertex_deploy.cli.output import OutputFormat, emit
 from vertex_deploy.cli.screen import WATCHED, Screen, clock_time
 
@@ -22,44 +22,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
+    from vertex_deploy.rollout.clock import Clock
     from vertex_deploy.rollout.record import Record
-    from vertex_deploy.rollout.store import RolloutStore
 
 P = ParamSpec("P")
-
-
-@dataclass(frozen=True, slots=True)
-class Members:
-    """A group, and where its members' rollouts are.
-
-    Args:
-        name: of the group.
-        specs: environment -> spec.
-        keys: environment -> what its rollouts are stored under.
-        stores: environment -> store.
-    """
-
-    name: str
-    specs: Mapping[str, Any]
-    keys: Mapping[str, str]
-    stores: Mapping[str, RolloutStore]
-
-
-def group_named(spec_file: Path, env: str | None, root: str) -> Members | None:
-    """The group that ``--env`` names, or None.
-
-    Raises:
-        SpecError: the spec has problems.
-        UsageError: the spec cannot be read, or the store's place is none.
-    """
-    from vertex_deploy.rollout.engine import key_of, open_store  # noqa: PLC0415 - --help must not wait for it
-    from vertex_deploy.spec import load, members  # noqa: PLC0415 - see above
-
-    if env is None or not (names := members(spec_file, env)):
-        return None
-    specs = {name: load(spec_file, name) for name in names}
-    keys = {name: key_of(spec, name) for name, spec in specs.items()}
-    return Members(env, specs, keys, {name: open_store(key, root) for name, key in keys.items()})
 
 
 def also(command: Callable[P, None]) -> Callable[P, None]:
@@ -93,56 +59,6 @@ def _refuse_alone(verb: str, spec_file: Path, env: str | None) -> None:
         raise RolloutError(f"{env} goes in lockstep with {name}; use `vertex-deploy rollout {verb} --env {name}`")
 
 
-class _Tree:
-    """The trees of all members, each as it was last seen."""
-
-    def __init__(self, group: Members, records: Mapping[str, Record]) -> None:
-        self._group = group
-        self._records = dict(records)
-        self._drawn: list[str] = []
-
-    def lines(self, record: Record) -> list[str]:
-        """With a newer record of one member; as they were, while who drives them cannot be read."""
-        from vertex_deploy.errors import VertexDeployError  # noqa: PLC0415 - --help must not wait for it
-
-        if record.group is not None:
-            self._records[record.group.member] = record
-        with suppress(VertexDeployError):
-            self._drawn = _lines(self._group, _views(self._group, self._records))
-        return self._drawn
-
-
-def _views(group: Members, records: Mapping[str, Record]) -> dict[str, Any]:
-    return {member: shown.view(group.stores[member], record) for member, record in records.items()}
-
-
-def _lines(group: Members, views: Mapping[str, Any]) -> list[str]:
-    """One tree with a branch a member; one that has not begun says so."""
-    from vertex_deploy.rollout.view import lines  # noqa: PLC0415 - --help must not wait for it
-
-    found = [group.name]
-    for number, member in enumerate(group.stores, 1):
-        last = number == len(group.stores)
-        below = lines(views[member]) if member in views else ["not begun"]
-        found.append(f"{'└' if last else '├'}─ {member}: {below[0]}")
-        found += [f"{' ' if last else '│'}  {line}" for line in below[1:]]
-    return found
-
-
-def _json(group: Members, of: Mapping[str, Any]) -> dict[str, Any]:
-    return {"group": group.name, "members": dict(of)}
-
-
-def _finish(group: Members, records: Mapping[str, Record], output: OutputFormat, events: str | None) -> NoReturn:
-    from vertex_deploy.rollout.lockstep import exit_code_of  # noqa: PLC0415 - --help must not wait for it
-
-    views = {member: shown.final_view(group.stores[member], record) for member, record in records.items()}
-    reports = {member: f"{group.stores[member].where}/{record.id}/report.html" for member, record in records.items()}
-    data = {member: view.to_json() | {"report": reports[member]} for member, view in views.items()}
-    text = [*_lines(group, views), *(f"report: {where}" for where in reports.values())]
-    shown.leave(_json(group, data), text, output, events, code=exit_code_of(records))
-
-
 def start(
     group: Members,
     *,
@@ -163,7 +79,7 @@ def start(
     records = _begin(group, wanted, output=output, events=events, plain=plain, detach=detach)
     for member, path in places.items():
         shown.write_report_if_possible(group.stores[member], records[member], path)
-    _finish(group, records, output, events)
+    finish(group, records, output, events)
 
 
 def _place(report: Path, member: str) -> Path:
@@ -178,7 +94,7 @@ def retry(group: Members, *, output: OutputFormat, events: str | None, plain: bo
     wanted = again(group.stores)
     last = next(iter(newest(group.stores).values())).id
     why = f", again after {last}"
-    _finish(group, _begin(group, wanted, output=output, events=events, plain=plain, why=why), output, events)
+    finish(group, _begin(group, wanted, output=output, events=events, plain=plain, why=why), output, events)
 
 
 def _begin(
@@ -197,19 +113,28 @@ def _begin(
     clock = SystemClock()
     with lockstep.leased_all(group.stores, clock, on_warning=shown.warn):
         records, resumed = lockstep.start(group.name, group.stores, group.keys, wanted, clock=clock, why=why)
-        with Screen(_Tree(group, records).lines, output, events, plain=plain) as screen:
+        with Screen(Tree(group, records).lines, output, events, plain=plain) as screen:
             for member, record in records.items():
                 for entry in group.stores[member].log(record.id)[-1 if resumed else 0 :]:
                     screen.entry(entry, record)
-            return lockstep.drive(
-                group.stores,
-                records,
-                clock=clock,
-                on_entry=screen.entry,
-                on_idle=screen.record,
-                on_warning=shown.warn,
-                stop=lambda found: detach and found.bare,
-            )
+            return _drive(group, records, clock, screen, detach=detach)
+
+
+def _drive(
+    group: Members, records: Mapping[str, Record], clock: Clock, screen: Screen, *, detach: bool = False
+) -> dict[str, Record]:
+    """Drive all members, as far as each goes, and show it."""
+    from vertex_deploy.rollout import lockstep  # noqa: PLC0415 - --help must not wait for it
+
+    return lockstep.drive(
+        group.stores,
+        records,
+        clock=clock,
+        on_entry=screen.entry,
+        on_idle=screen.record,
+        on_warning=shown.warn,
+        stop=lambda found: detach and found.bare,
+    )
 
 
 def plan(group: Members, *, spec_file: Path, output: OutputFormat, release_file: Path | None, **_: Any) -> None:
@@ -227,7 +152,7 @@ def plan(group: Members, *, spec_file: Path, output: OutputFormat, release_file:
         for member, spec in group.specs.items()
     }
     text = [line for member, one in found.items() for line in (f"{member}:", *(f"  {x}" for x in preview_lines(one)))]
-    emit(_json(group, {member: one.to_json() for member, one in found.items()}), output, lambda: "\n".join(text))
+    emit(as_json(group, {member: one.to_json() for member, one in found.items()}), output, lambda: "\n".join(text))
     raise typer.Exit(ExitCode.OK if all(one.starts for one in found.values()) else ExitCode.ROLLOUT)
 
 
@@ -239,9 +164,9 @@ def status(group: Members, *, output: OutputFormat, wait: bool, **_: Any) -> Non
     records = lockstep.newest(group.stores)
     if wait:
         records = lockstep.follow(group.stores, clock=SystemClock(), until=lockstep.come_somewhere, alone=True)
-    views = _views(group, records)
-    data = _json(group, {member: view.to_json() for member, view in views.items()})
-    emit(data, output, lambda: "\n".join(_lines(group, views)))
+    views = views_of(group, records)
+    data = as_json(group, {member: view.to_json() for member, view in views.items()})
+    emit(data, output, lambda: "\n".join(lines_of(group, views)))
     if wait:
         raise typer.Exit(lockstep.exit_code_of(records))
 
@@ -251,25 +176,11 @@ def watch(group: Members, *, output: OutputFormat, plain: bool, **_: Any) -> Non
     from vertex_deploy.rollout import lockstep  # noqa: PLC0415 - --help must not wait for it
     from vertex_deploy.rollout.clock import SystemClock  # noqa: PLC0415 - see above
 
-    tree = _Tree(group, lockstep.newest(group.stores)).lines
+    tree = Tree(group, lockstep.newest(group.stores)).lines
     with Screen(tree, output, None, plain=plain, interrupted=WATCHED) as screen:
-        seen = _teller(group, screen)
+        seen = teller(group, screen)
         records = lockstep.follow(group.stores, clock=SystemClock(), until=_still, seen=seen)
-    _finish(group, records, output, None)
-
-
-def _teller(
-    group: Members, screen: Screen, after: Mapping[str, int] | None = None
-) -> Callable[[Mapping[str, Record]], None]:
-    """As ``shown.teller``, of every member; ``after`` has the last entry of each that need not be told."""
-    told = after or {}
-    tellers = {member: shown.teller(store, screen, told.get(member, 0)) for member, store in group.stores.items()}
-
-    def seen(records: Mapping[str, Record]) -> None:
-        for member, record in records.items():
-            tellers[member](record)
-
-    return seen
+    finish(group, records, output, None)
 
 
 def _still(records: Mapping[str, Record]) -> bool:
@@ -292,13 +203,13 @@ def history(group: Members, *, output: OutputFormat, rollout: str | None, measur
             for view in found
         )
         data = {member: [view.to_json() for view in found] for member, found in views.items()}
-        emit(_json(group, data), output, lambda: text or "no rollouts yet")
+        emit(as_json(group, data), output, lambda: text or "no rollouts yet")
         return
     logs = {member: group.stores[member].log(record.id) for member, record in _of(group, rollout).items()}
     every = sorted(((entry, member) for member, log in logs.items() for entry in log), key=lambda found: found[0].at)
     text = "\n".join(f"{clock_time(entry.at)}  {member:<12} {entry.kind:<10} {entry.text}" for entry, member in every)
     emit(
-        _json(group, {member: [entry.to_json() for entry in log] for member, log in logs.items()}),
+        as_json(group, {member: [entry.to_json() for entry in log] for member, log in logs.items()}),
         output,
         lambda: text,
     )
@@ -333,11 +244,11 @@ def tick(group: Members, *, output: OutputFormat, events: str | None, plain: boo
         except (NoRollout, RolloutBusy) as error:
             shown.nothing_due(error, output)
             return
-        with Screen(_Tree(group, records).lines, output, events, plain=plain) as screen:
+        with Screen(Tree(group, records).lines, output, events, plain=plain) as screen:
             records = lockstep.drive(
                 group.stores, records, clock=clock, on_entry=screen.entry, on_warning=shown.warn, once=True
             )
-    _finish(group, records, output, events)
+    finish(group, records, output, events)
 
 
 def report(group: Members, *, output: OutputFormat, rollout: str | None, out: Path | None, **_: Any) -> None:
@@ -351,7 +262,7 @@ def report(group: Members, *, output: OutputFormat, rollout: str | None, out: Pa
         for member, record in records.items():
             shown.write_report(group.stores[member], record, _place(out, member))
     data = {member: report_data(group.stores[member], record) for member, record in records.items()}
-    emit(_json(group, data), output, lambda: "\n".join(where.values()))
+    emit(as_json(group, data), output, lambda: "\n".join(where.values()))
 
 
 def steer(group: Members, verb: str, *, output: OutputFormat, plain: bool, approver: str = "") -> NoReturn:
@@ -374,22 +285,15 @@ def steer(group: Members, verb: str, *, output: OutputFormat, plain: bool, appro
     driven = lockstep.ask(group.stores, asked, clock=clock, approver=approver)
     if driven:
         told = {member: record.seq - 1 for member, record in records.items()}
-        with Screen(_Tree(group, records).lines, output, None, plain=plain, interrupted=WATCHED) as screen:
-            seen = _teller(group, screen, told)
+        with Screen(Tree(group, records).lines, output, None, plain=plain, interrupted=WATCHED) as screen:
+            seen = teller(group, screen, told)
             records = lockstep.follow(group.stores, clock=clock, until=settled, seen=seen)
     if not driven or not settled(records):
         with lockstep.leased_all(group.stores, clock, on_warning=shown.warn):
             records = lockstep.newest(group.stores)
-            with Screen(_Tree(group, records).lines, output, None, plain=plain) as screen:
-                records = lockstep.drive(
-                    group.stores,
-                    records,
-                    clock=clock,
-                    on_entry=screen.entry,
-                    on_idle=screen.record,
-                    on_warning=shown.warn,
-                )
-    _finish(group, records, output, None)
+            with Screen(Tree(group, records).lines, output, None, plain=plain) as screen:
+                records = _drive(group, records, clock, screen)
+    finish(group, records, output, None)
 
 
 _GROUP: Mapping[str, Callable[..., None]] = {

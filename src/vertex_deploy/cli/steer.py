@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vertex_deploy.cli import lockstep, shown
+from vertex_deploy.cli.members import group_named
 from vertex_deploy.cli.options import ROOT, SPEC, Env, Plain, Root, SpecFile
 from vertex_deploy.cli.output import Output, OutputFormat
 from vertex_deploy.cli.screen import WATCHED, Screen
@@ -104,7 +105,7 @@ def _steer(
     from vertex_deploy.rollout.clock import SystemClock  # noqa: PLC0415 - see above
     from vertex_deploy.rollout.requests import Verb  # noqa: PLC0415 - see above
 
-    if group := lockstep.group_named(spec_file, env, root):
+    if group := group_named(spec_file, env, root):
         lockstep.steer(group, verb, output=output, plain=plain, approver=approver)
     store, clock, asked = shown.store_of(spec_file, env, root), SystemClock(), Verb(verb)
     record = session.under_way(store)

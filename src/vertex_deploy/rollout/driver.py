@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 from vertex_deploy.errors import CloudError, RolloutError, VertexDeployError
 from vertex_deploy.rollout.decide import describe
 from vertex_deploy.rollout.faults import may_pass
+from vertex_deploy.rollout.lease import LEASE_SECONDS
 from vertex_deploy.rollout.machine import Phase
-from vertex_deploy.rollout.store import LEASE_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -13,9 +13,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from vertex_deploy.errors import CloudError, RolloutError, one_line
+from vertex_deploy.rollout.lease import LEASE_SECONDS
 from vertex_deploy.rollout.notify import Notifier
 from vertex_deploy.rollout.record import LogEntry
-from vertex_deploy.rollout.store import LEASE_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

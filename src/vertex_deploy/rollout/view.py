@@ -18,9 +18,9 @@ from vertex_deploy.spec.units import format_duration
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from vertex_deploy.rollout.lease import Lease
     from vertex_deploy.rollout.plan import Plan
     from vertex_deploy.rollout.record import Record
-    from vertex_deploy.rollout.store import Lease
 
 ICONS = {"pass": "✔", "fail": "✖", "continue": "…", "insufficient": "○"}
 _BAR, _EVIDENCE_BAR = 20, 10
