@@ -129,21 +129,25 @@ def monitoring_address() -> Address:
 
 def model_client(region: str, address: Address | None = None) -> Any:
     """An ``aiplatform_v1.ModelServiceClient`` for this region; ``address`` goes before the variable."""
-    from google.cloud.aiplatform_v1 import ModelServiceClient  # noqa: PLC0415 - heavy: only when a call is made
+    from google.cloud.aiplatform_v1.services.model_service import (  # noqa: PLC0415 - heavy: only when a call is made
+        ModelServiceClient,
+    )
 
     return _client(ModelServiceClient, address or aiplatform_address(region))
 
 
 def endpoint_client(region: str, address: Address | None = None) -> Any:
     """An ``aiplatform_v1.EndpointServiceClient`` for this region; ``address`` goes before the variable."""
-    from google.cloud.aiplatform_v1 import EndpointServiceClient  # noqa: PLC0415 - heavy: only when a call is made
+    from google.cloud.aiplatform_v1.services.endpoint_service import (  # noqa: PLC0415 - heavy: only when a call is made
+        EndpointServiceClient,
+    )
 
     return _client(EndpointServiceClient, address or aiplatform_address(region))
 
 
 def pool_client(region: str) -> Any:
     """An ``aiplatform_v1.DeploymentResourcePoolServiceClient`` for this region."""
-    from google.cloud.aiplatform_v1 import (  # noqa: PLC0415 - heavy: only when a call is made
+    from google.cloud.aiplatform_v1.services.deployment_resource_pool_service import (  # noqa: PLC0415 - heavy: see above
         DeploymentResourcePoolServiceClient,
     )
 

@@ -17,6 +17,7 @@ import typer.core
 import typer.main
 
 from vertex_deploy import __version__
+from vertex_deploy.cli import deferred
 from vertex_deploy.errors import ExitCode, UsageError, VertexDeployError
 
 if TYPE_CHECKING:
@@ -127,6 +128,7 @@ def main() -> NoReturn:
     command line (exit code 2). Anything else is a bug and keeps its traceback.
     """
     settings: dict[str, Any] = {"debug": False}
+    deferred.install()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             # What a terminal of another encoding cannot show is a question mark, not the end of a rollout.

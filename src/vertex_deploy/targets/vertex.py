@@ -256,7 +256,7 @@ def _deployed(model: Any) -> Deployed:
 
 def progress(operation: Any) -> Progress:
     """A ``google.longrunning.Operation`` as ``Progress``: its error first, then what it gave. Pure."""
-    from google.cloud import aiplatform_v1 as aip  # noqa: PLC0415 - heavy: only when a call is made
+    from google.cloud.aiplatform_v1 import types as aip  # noqa: PLC0415 - heavy: only when a call is made
     from google.rpc import code_pb2  # noqa: PLC0415 - heavy: only when a call is made
 
     stage = ""

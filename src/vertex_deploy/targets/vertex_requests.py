@@ -40,7 +40,7 @@ def model_name(spec: Spec) -> str:
 
 def endpoint_message(spec: Spec) -> Any:
     """The ``Endpoint`` to create."""
-    from google.cloud import aiplatform_v1 as aip  # noqa: PLC0415 - heavy: only when a call is made
+    from google.cloud.aiplatform_v1 import types as aip  # noqa: PLC0415 - heavy: only when a call is made
 
     wanted = spec.target.endpoint
     endpoint = aip.Endpoint(display_name=names.endpoint_display_name(spec), labels={names.OWNER_LABEL: spec.name})
@@ -67,7 +67,7 @@ def endpoint_message(spec: Spec) -> Any:
 
 def model_message(spec: Spec, release: Release) -> Any:
     """The ``Model`` to upload."""
-    from google.cloud import aiplatform_v1 as aip  # noqa: PLC0415 - heavy: only when a call is made
+    from google.cloud.aiplatform_v1 import types as aip  # noqa: PLC0415 - heavy: only when a call is made
 
     container = spec.container
     message = aip.ModelContainerSpec(
@@ -102,7 +102,7 @@ def deployed_model_message(spec: Spec, *, model: str, deployed_id: str) -> Any:
         model: projects/.../models/M@V.
         deployed_id: the id that we choose.
     """
-    from google.cloud import aiplatform_v1 as aip  # noqa: PLC0415 - heavy: only when a call is made
+    from google.cloud.aiplatform_v1 import types as aip  # noqa: PLC0415 - heavy: only when a call is made
 
     message = aip.DeployedModel(
         id=deployed_id,
@@ -118,7 +118,7 @@ def deployed_model_message(spec: Spec, *, model: str, deployed_id: str) -> Any:
 
 
 def _dedicated(target: VertexTarget) -> Any:
-    from google.cloud import aiplatform_v1 as aip  # noqa: PLC0415 - heavy: only when a call is made
+    from google.cloud.aiplatform_v1 import types as aip  # noqa: PLC0415 - heavy: only when a call is made
 
     machine = target.machine
     if machine is None:

@@ -1,0 +1,81 @@
+"""Imports Google's Vertex AI clients service by service.
+
+``google.cloud.aiplatform_v1`` imports its thirty services, of which the commands use four; that takes longer than the
+rest of a command. The package names them in ``__lazy_modules__`` for Python 3.15, which imports such modules where they
+are first used (PEP 810). For older ones this finder defers the package's ``__init__`` as a whole: submodules are
+imported as ever, and any other name that somebody asks the package for runs it.
+
+Left out: packages of which most is used.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from importlib.machinery import PathFinder
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from importlib.abc import Loader
+    from importlib.machinery import ModuleSpec
+    from types import ModuleType
+
+PACKAGES = frozenset({"google.cloud.aiplatform_v1", "google.cloud.aiplatform_v1beta1"})
+_SINCE = (3, 15)
+
+
+class _Deferred:
+    """A loader that leaves a package's ``__init__`` to the first use of a name that only it defines.
+
+    Args:
+        loader: the package's own.
+    """
+
+    def __init__(self, loader: Loader) -> None:
+        self._loader = loader
+        self._lock = threading.RLock()
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        """The package's own way."""
+        return self._loader.create_module(spec)
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Nothing yet but a ``__getattr__`` (PEP 562)."""
+
+        def attribute(name: str) -> Any:
+            import importlib  # noqa: PLC0415 - beside its only use
+
+            whole = f"{module.__name__}.{name}"
+            try:
+                return importlib.import_module(whole)
+            except ModuleNotFoundError as error:
+                if error.name != whole:
+                    raise
+            with self._lock:
+                if vars(module).pop("__getattr__", None) is not None:
+                    self._loader.exec_module(module)
+            return getattr(module, name)
+
+        vars(module)["__getattr__"] = attribute
+
+
+class _Finder:
+    """A finder for ``sys.meta_path`` that finds ``PACKAGES`` as everybody does, and defers them."""
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """See ``importlib.abc.MetaPathFinder``; None leaves the name to the others."""
+        if name not in PACKAGES:
+            return None
+        spec = PathFinder.find_spec(name, path, target)
+        if spec is not None and spec.loader is not None:
+            spec.loader = _Deferred(spec.loader)  # type: ignore[assignment] # a loader by its methods
+        return spec
+
+
+def install() -> None:
+    """Defer ``PACKAGES`` in this process from now on; a package that is imported already stays as it is."""
+    if sys.version_info < _SINCE and not any(isinstance(finder, _Finder) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _Finder())
