@@ -17,61 +17,42 @@ from vertex_deploy.cli.output import Output, OutputFormat
 from vertex_deploy.cli.screen import WATCHED, Screen
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from vertex_deploy.rollout.record import Record
 
 
-def abort(
-    spec_file: SpecFile = SPEC,
-    *,
-    env: Env = None,
-    output: Output = OutputFormat.TEXT,
-    plain: Plain = False,
-    root: Root = ROOT,
-) -> None:
-    """Stop the rollout: all traffic back to stable, the new version undeployed."""
-    _steer("abort", spec_file, env=env, output=output, plain=plain, root=root)
+def _asking(verb: str, text: str) -> Callable[..., None]:
+    """A command that asks for ``verb`` and takes nothing more; ``text`` is its help."""
+
+    def command(
+        spec_file: SpecFile = SPEC,
+        *,
+        env: Env = None,
+        output: Output = OutputFormat.TEXT,
+        plain: Plain = False,
+        root: Root = ROOT,
+    ) -> None:
+        _steer(verb, spec_file, env=env, output=output, plain=plain, root=root)
+
+    command.__name__, command.__doc__ = verb, text
+    return command
 
 
-def rollback(
-    spec_file: SpecFile = SPEC,
-    *,
-    env: Env = None,
-    output: Output = OutputFormat.TEXT,
-    plain: Plain = False,
-    root: Root = ROOT,
-) -> None:
-    """As abort, but recorded as the version's fault; works while stable is kept warm after promotion, too."""
-    _steer("rollback", spec_file, env=env, output=output, plain=plain, root=root)
-
-
-def pause(
-    spec_file: SpecFile = SPEC,
-    *,
-    env: Env = None,
-    output: Output = OutputFormat.TEXT,
-    plain: Plain = False,
-    root: Root = ROOT,
-) -> None:
-    """Stand still at the current split; go on with `resume`."""
-    _steer("pause", spec_file, env=env, output=output, plain=plain, root=root)
-
-
-def resume(
-    spec_file: SpecFile = SPEC,
-    *,
-    env: Env = None,
-    output: Output = OutputFormat.TEXT,
-    plain: Plain = False,
-    root: Root = ROOT,
-) -> None:
+abort = _asking("abort", "Stop the rollout: all traffic back to stable, the new version undeployed.")
+rollback = _asking(
+    "rollback", "As abort, but recorded as the version's fault; works while stable is kept warm after promotion, too."
+)
+pause = _asking("pause", "Stand still at the current split; go on with `resume`.")
+resume = _asking(
+    "resume",
     """Go on with a paused rollout: its step is held and measured from the beginning.
 
     After a pause that a failed gate led to, a new judge starts: what failed the gate is not held against the version
     again.
-    """
-    _steer("resume", spec_file, env=env, output=output, plain=plain, root=root)
+    """,
+)
 
 
 def promote(
