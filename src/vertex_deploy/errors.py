@@ -140,5 +140,9 @@ def one_line(value: object) -> str:
     Args:
         value: a message of an API, a name that somebody else gave, an exception; its ``str`` counts.
     """
-    words = " ".join(str(value).split())
-    return "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in words)
+    return printable(" ".join(str(value).split()))
+
+
+def printable(line: str) -> str:
+    """A line without what a terminal would obey, its spaces as they are."""
+    return "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in line)

@@ -92,6 +92,12 @@ def test_our_errors_are_lines_and_their_classes_exit_code(monkeypatch, capsys, b
     assert run(monkeypatch, capsys, "check")[0] == ExitCode.LOCAL
 
 
+def test_an_error_cannot_command_the_terminal(monkeypatch, capsys, broken):
+    broken(SpecError(["a\x1b[31m.yaml:1: bad\r  a"]))
+    code, _, error = run(monkeypatch, capsys, "check")
+    assert (code, error) == (3, "error: a\N{REPLACEMENT CHARACTER}[31m.yaml:1: bad\nerror:   a\n")
+
+
 def test_debug_adds_the_traceback(monkeypatch, capsys, broken):
     broken(LocalError("down"))
     code, _, err = run(monkeypatch, capsys, "--debug", "check")

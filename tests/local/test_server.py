@@ -224,9 +224,11 @@ def test_the_log_of_the_background_process_is_its_users_alone(tmp_path, monkeypa
 
     monkeypatch.setattr(subprocess, "Popen", refused)
     state = daemon.State(tmp_path)
+    state.log.write_text("of an earlier version")
+    state.log.chmod(0o644)
     with pytest.raises(OSError, match="not now"):
         daemon.start(state, [])
-    assert state.log.stat().st_mode & 0o077 == 0
+    assert (state.log.stat().st_mode & 0o077, state.log.read_text()) == (0, "")
 
 
 # --- state files -----------------------------------------------------------------------------------------------------
@@ -333,6 +335,20 @@ def test_status_joins_what_exists_with_what_runs():
     assert "image is not mapped" in text
     assert "7-0  ready  pid 9  port 8  0 restarts  2 outstanding" in text
     assert json.dumps(found)
+
+
+def test_nothing_that_somebody_named_can_command_the_terminal():
+    spoiled = json.loads(json.dumps(CONTROL))
+    name = "\x1b[31mred\r\nx\x07"
+    (endpoint,) = spoiled["endpoints"]
+    endpoint["displayName"] = endpoint["deployedModels"][0]["displayName"] = name
+    endpoint["deployedModels"][1]["status"]["message"] = name
+    data = json.loads(json.dumps(DATA))
+    data["endpoints"][0]["deployedModels"][0]["replicas"][0]["detail"] = name
+    text = view.status_text(view.status(RUNNING, spoiled, data))
+    assert text.count("\N{REPLACEMENT CHARACTER}[31mred x\N{REPLACEMENT CHARACTER}") == 4
+    fault = {"target": name, "fail_share": 0.2, "delay_share": 0.0, "code": 500}
+    assert all(line.isprintable() for line in (text + "\n" + view.faults_text({"faults": [fault]})).split("\n"))
 
 
 def test_log_files_are_those_of_the_replicas():

@@ -18,7 +18,7 @@ import typer.main
 
 from vertex_deploy import __version__
 from vertex_deploy.cli import deferred
-from vertex_deploy.errors import ExitCode, UsageError, VertexDeployError
+from vertex_deploy.errors import ExitCode, UsageError, VertexDeployError, printable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -167,5 +167,6 @@ def _usage(error: typer.TyperException) -> NoReturn:
 
 def _fail(lines: list[str], code: int) -> NoReturn:
     for line in lines:
-        sys.stderr.write(f"error: {line}\n")
+        # It may quote a file's name or a value that somebody else chose.
+        sys.stderr.write(f"error: {printable(line)}\n")
     sys.exit(code)

@@ -218,7 +218,8 @@ def start(
         raise LocalError(f"Local Vertex is up already (pid {found.pid}, {found.rest}); see: vertex-deploy local status")
     state.home.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "vertex_deploy", "local", "up", "--foreground", *arguments]
-    with os.fdopen(os.open(state.log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as log:
+    state.log.unlink(missing_ok=True)  # one of an earlier version may be everybody's to read
+    with os.fdopen(os.open(state.log, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as log:
         child = subprocess.Popen(  # noqa: S603 - our own command line, no shell
             command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
         )

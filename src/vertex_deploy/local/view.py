@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vertex_deploy.errors import LocalError
+from vertex_deploy.errors import LocalError, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -81,15 +81,15 @@ def status_text(found: dict[str, Any]) -> str:
     if not found["endpoints"]:
         lines.append("no endpoints yet")
     for endpoint in found["endpoints"]:
-        lines.append(f"{endpoint['displayName']}  {endpoint['name']}")
+        lines.append(f"{one_line(endpoint['displayName'])}  {endpoint['name']}")
         for model in endpoint["deployedModels"]:
             healthy = sum(replica["healthy"] for replica in model["replicas"])
             lines.append(
-                f"  {model['traffic']:>3}%  {model['id']}  {model['displayName']}  "
+                f"  {model['traffic']:>3}%  {model['id']}  {one_line(model['displayName'])}  "
                 f"{model['model'].rpartition('/')[2]}  {model['state']}, {healthy}/{model['targetReplicas']} healthy"
             )
             if model["message"]:
-                lines.append(f"        {model['message']}")
+                lines.append(f"        {one_line(model['message'])}")
             lines += [_replica(replica) for replica in model["replicas"]]
         if not endpoint["deployedModels"]:
             lines.append("  nothing deployed")
@@ -105,7 +105,7 @@ def _replica(replica: dict[str, Any]) -> str:
         f"{replica['restarts']} restarts",
         f"{replica['outstanding']} outstanding",
     ]
-    return "  ".join([*parts, *([replica["detail"]] if replica["detail"] else [])])
+    return "  ".join([*parts, *([one_line(replica["detail"])] if replica["detail"] else [])])
 
 
 def log_files(data: dict[str, Any], deployed_model: str) -> list[Path]:
@@ -142,4 +142,4 @@ def _fault(entry: dict[str, Any]) -> str:
         parts.append(f"{entry['fail_share']:.4g} of requests fail with {entry['code']}")
     if entry["delay_share"]:
         parts.append(f"{entry['delay_share']:.4g} of requests are delayed by {entry['delay_ms']:g} ms")
-    return f"{entry['target']}: {', '.join(parts)}"
+    return f"{one_line(entry['target'])}: {', '.join(parts)}"
