@@ -205,9 +205,9 @@ def test_a_token_server_that_is_down_is_waited_for(
 ) -> None:
     calls[name]()
     tokens.expire()
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        nobody = f"http://127.0.0.1:{taken.getsockname()[1]}/token"
-    for given in tokens.given:
-        given._token_uri = nobody
-    error = refused(calls[name])
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))  # refuses connections, and nobody else can begin to listen there
+        for given in tokens.given:
+            given._token_uri = f"http://127.0.0.1:{held.getsockname()[1]}/token"
+        error = refused(calls[name])
     assert (error.code, may_pass(error)) == ("UNAVAILABLE", True), str(error)

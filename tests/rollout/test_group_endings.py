@@ -329,7 +329,7 @@ def drive_one(root: pathlib.Path, member: str, begun: float) -> None:
     clock = pair.clock = pair.worlds[member].clock = Fast(begun)  # type: ignore[assignment] # any clock
     store = stored(root, member)
     now = clock.now()
-    store.acquire(Lease(host=member, pid=1, born=0, token=member, expires=now + 6000), now)
+    store.acquire(Lease(host=member, pid=1, born=0, token=member, expires=now + 60_000), now)
     record = store.current()
     assert record is not None
     controller = pair.controller(member, store, record)
@@ -352,12 +352,13 @@ def test_two_processes_that_drive_one_member_each_are_promoted_together(tmp_path
         records[member] = create(
             stored(tmp_path, member), world.spec, world.release, "r1", now=now, started="here", group=group
         )
-    context = multiprocessing.get_context("fork")
+    # Not forked: other tests of this process may have left threads of gRPC's, and their locks, behind.
+    context = multiprocessing.get_context("spawn")
     processes = [context.Process(target=drive_one, args=(tmp_path, member, begun)) for member in records]
     for process in processes:
         process.start()
     for process in processes:
-        process.join(60)
+        process.join(300)
         assert process.exitcode == 0
     ended: dict[str, Record | None] = {member: stored(tmp_path, member).current() for member in records}
     for member, record in ended.items():
