@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.rollout.notify.channels import LONG, Broken, Hanging, Kept
 from tests.rollout.notify.receiver import receiver
 from tests.rollout.world import World, spec_with
 from vertex_deploy.errors import RolloutError, UsageError
@@ -50,27 +51,6 @@ def message(**more: Any) -> dict[str, Any]:
         "text": "errors <5%> & more",
         **more,
     }
-
-
-class Broken:
-    label = "broken"
-
-    def __init__(self) -> None:
-        self.tried = 0
-
-    def send(self, message: dict[str, Any], now: float) -> None:
-        self.tried += 1
-        raise RolloutError("broken: answered 500")
-
-
-class Kept:
-    label = "kept"
-
-    def __init__(self) -> None:
-        self.got: list[dict[str, Any]] = []
-
-    def send(self, message: dict[str, Any], now: float) -> None:
-        self.got.append(message)
 
 
 def test_a_signature_is_of_the_body_and_the_time():
@@ -262,63 +242,53 @@ def test_a_failing_notifier_does_not_stop_a_rollout_and_is_in_its_history():
 
 
 def test_a_notifier_that_hangs_is_waited_for_only_a_little():
-    stop = threading.Event()
-
-    class Hanging(Kept):
-        def send(self, message: dict[str, Any], now: float) -> None:
-            stop.wait(10)
-
-    world = World()
+    world, hanging = World(), Hanging()
     controller = world.start()
-    controller.journal.notifier = Notifier([Route(Hanging())])
+    controller.journal.notifier = Notifier([Route(hanging)])
     assert controller.run().ending is Ending.PROMOTED
     (left,) = controller.journal.notifier.close(linger=0.01)
-    stop.set()
-    assert "kept: " in left
+    hanging.free.set()
+    assert "hanging: " in left
     assert "were not sent before the controller's end" in left
 
 
 def test_a_full_queue_drops_the_oldest_and_says_so():
-    go, entered = threading.Event(), threading.Event()
-
-    class Slow(Kept):
-        def send(self, message: dict[str, Any], now: float) -> None:
-            entered.set()
-            go.wait(10)
-            super().send(message, now)
-
-    slow, record = Slow(), World().start().record
+    slow, record = Hanging(), World().start().record
     notifier = Notifier([Route(slow)], size=2)
     notifier.tell(LogEntry(seq=1, at=NOW, kind="transition", text="t", data={"event": "passed"}), record)
-    assert entered.wait(5)
+    assert slow.entered.wait(LONG)
     for seq in (2, 3, 4):
         notifier.tell(LogEntry(seq=seq, at=NOW, kind="transition", text="t", data={"event": "passed"}), record)
-    go.set()
-    problems = notifier.close()
+    slow.free.set()
+    problems = notifier.close(linger=LONG)
     assert f"{record.id}/2 was dropped" in problems[0]
     assert next(m["id"].rpartition("/")[2] for m in slow.got) == "1"
     assert slow.got[-1]["id"].endswith("/4")
 
 
 def test_a_channel_that_hangs_keeps_no_other_from_being_told():
-    stop, kept = threading.Event(), Kept()
+    told = threading.Event()
 
-    class Hanging(Kept):
-        def send(self, message: dict[str, Any], now: float) -> None:
-            stop.wait(10)
+    class Last(Kept):
+        def deliver(self, message: dict[str, Any]) -> None:
+            super().deliver(message)
+            if message["event"] == "canary_removed":
+                told.set()
 
-    world = World(errors=0.5)
+    kept, hanging, world = Last(), Hanging(), World(errors=0.5)
     controller = world.start()
-    controller.journal.notifier = Notifier([Route(Hanging()), Route(kept)])
+    controller.journal.notifier = Notifier([Route(hanging), Route(kept)])
     controller.run()
-    controller.journal.notifier.close(linger=0.5)
-    stop.set()
+    assert told.wait(LONG)
     assert [m["event"] for m in kept.got][-3:] == ["gate_failed", "restored", "canary_removed"]
+    assert hanging.got == []
+    hanging.free.set()
+    controller.journal.notifier.close(linger=LONG)
 
 
 def test_what_a_channel_raises_is_told_without_its_address():
     class Leaking(Kept):
-        def send(self, message: dict[str, Any], now: float) -> None:
+        def deliver(self, message: dict[str, Any]) -> None:
             raise ValueError("https://hooks.example/SECRET")
 
     world = World()
