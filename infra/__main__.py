@@ -75,7 +75,7 @@ def stack(spec: Spec, *, path: str, text: str, environment: str | None) -> dict[
         StaticSplit("split", StaticSplitArgs.of(spec, endpoint=served.resource_name, pool=shared), opts)
     if wanted.gke and network:
         place = {"network": network.network_id, "subnet": network.subnet_id}
-        Gke("gke", GkeArgs.of(spec, **place, service_account=who["serving"]), opts)
+        Gke("gke", GkeArgs.of(spec, **place, node_account=who["nodes"], service_account=who["serving"]), opts)
 
     alerts = Alerts("alerts", AlertsArgs.of(spec), opts)
     dashboard = Dashboard("dashboard", DashboardArgs.of(spec), opts)

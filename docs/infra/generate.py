@@ -131,6 +131,9 @@ def _permissions() -> list[str]:
         f"| {role} | serving account | `roles/iam.serviceAccountUser` | {why} |"
         for role, why in identity.ACT_AS.items()
     ]
+    for where, (granted, why) in {"topic": identity.TOPIC, "secret": identity.SECRET}.items():
+        lines.append(f"| rollout | each {where} of the spec | `{granted}` | {why} |")
+    lines.append("| build, without approval | all of rollout's | | start a rollout as soon as the release is there |")
     return [*lines, "| scheduler | the runner's job | `roles/run.invoker` | start it |"]
 
 

@@ -148,6 +148,8 @@ class Endpoint(Component):
             )
             if args.encryption_key
             else None,
+            # Vertex AI makes the table; a data set with one in it could not go.
+            delete_contents_on_destroy=not args.protect,
             opts=self.child(protect=args.protect),
         )
         destination = vertex.AiEndpointPredictRequestResponseLoggingConfigBigqueryDestinationArgs(

@@ -51,7 +51,8 @@ class GkeArgs:
         labels: labels.
         namespace: Kubernetes namespace of the servers.
         min_available: share of the servers' pods that stay up, 0 to 1.
-        service_account: email of the nodes' and servers' account.
+        node_account: email of the nodes' account, which pulls images and writes the system's logs.
+        service_account: email of the account that the servers act as, by workload identity.
         encryption_key: key of Kubernetes secrets and boot disks, or None.
         protect: refuse to delete the cluster.
     """
@@ -69,6 +70,7 @@ class GkeArgs:
     labels: Mapping[str, str]
     namespace: str = "serving"
     min_available: float = 0.8
+    node_account: pulumi.Input[str]
     service_account: pulumi.Input[str]
     encryption_key: str | None = None
     protect: bool = False
@@ -80,9 +82,10 @@ class GkeArgs:
         *,
         network: pulumi.Input[str],
         subnet: pulumi.Input[str],
+        node_account: pulumi.Input[str],
         service_account: pulumi.Input[str],
     ) -> Self:
-        """From ``infra.gke``; network, subnet and account are other components' outputs.
+        """From ``infra.gke``; network, subnet and accounts are other components' outputs.
 
         Raises:
             ValueError: the spec has no ``infra.gke``.
@@ -102,6 +105,7 @@ class GkeArgs:
             labels=labels_of(spec),
             namespace=wanted.namespace,
             min_available=wanted.min_available,
+            node_account=node_account,
             service_account=service_account,
             encryption_key=spec.infra.encryption_key,
             protect=spec.infra.protect,
@@ -139,9 +143,13 @@ class Gke(Component):
             initial_node_count=1,
             node_config=container.ClusterNodeConfigArgs(
                 machine_type="e2-standard-4",
-                service_account=args.service_account,
+                boot_disk_kms_key=args.encryption_key,
+                service_account=args.node_account,
                 oauth_scopes=["https://www.googleapis.com/auth/cloud-platform"],
                 workload_metadata_config=container.ClusterNodeConfigWorkloadMetadataConfigArgs(mode="GKE_METADATA"),
+                shielded_instance_config=container.ClusterNodeConfigShieldedInstanceConfigArgs(
+                    enable_secure_boot=True, enable_integrity_monitoring=True
+                ),
             ),
             networking_mode="VPC_NATIVE",
             datapath_provider="ADVANCED_DATAPATH",
@@ -181,7 +189,7 @@ class Gke(Component):
             queued_provisioning=container.NodePoolQueuedProvisioningArgs(enabled=True) if pool.queued else None,
             management=container.NodePoolManagementArgs(auto_repair=not pool.flex_start, auto_upgrade=True),
             node_config=pool.node_config(
-                service_account=args.service_account, labels=args.labels, boot_disk_key=args.encryption_key
+                service_account=args.node_account, labels=args.labels, boot_disk_key=args.encryption_key
             ),
             opts=self.child(),
         )

@@ -4,7 +4,8 @@ Both have versioning, uniform access, no public access, and soft delete. The sta
 would refuse to overwrite a lease: what was overwritten or deleted is kept as a noncurrent version instead, for as long
 as the spec says.
 
-Deliberately not created: objects (artifacts are written by builds), replication to other regions, transfer jobs.
+Deliberately not created: objects (whoever trains writes artifacts, and is granted that by hand), replication to other
+regions, transfer jobs.
 """
 
 from __future__ import annotations

@@ -28,16 +28,18 @@ RUN_JOB = "gcp:cloudrunv2/job:Job"
 MODEL = "vertexdeploy:index:Model"
 DEPLOYED = "vertexdeploy:index:DeployedModel"
 
-KEYS: Mapping[str, tuple[str, ...]] = {
-    ENDPOINT: ("encryptionSpec", "kmsKeyName"),
-    "gcp:storage/bucket:Bucket": ("encryption", "defaultKmsKeyName"),
-    "gcp:artifactregistry/repository:Repository": ("kmsKeyName",),
-    "gcp:bigquery/dataset:Dataset": ("defaultEncryptionConfiguration", "kmsKeyName"),
-    "gcp:container/cluster:Cluster": ("databaseEncryption", "keyName"),
-    NODE_POOL: ("nodeConfig", "bootDiskKmsKey"),
-    MODEL: ("kmsKeyName",),
+KEYS: Mapping[str, tuple[tuple[str, ...], ...]] = {
+    ENDPOINT: (("encryptionSpec", "kmsKeyName"),),
+    "gcp:storage/bucket:Bucket": (("encryption", "defaultKmsKeyName"),),
+    "gcp:artifactregistry/repository:Repository": (("kmsKeyName",),),
+    "gcp:bigquery/dataset:Dataset": (("defaultEncryptionConfiguration", "kmsKeyName"),),
+    # Of secrets in the cluster, and of the disks of its default pool.
+    "gcp:container/cluster:Cluster": (("databaseEncryption", "keyName"), ("nodeConfig", "bootDiskKmsKey")),
+    NODE_POOL: (("nodeConfig", "bootDiskKmsKey"),),
+    RUN_JOB: (("template", "template", "encryptionKey"),),
+    MODEL: (("kmsKeyName",),),
 }
-"""Type -> where its customer-managed key is."""
+"""Type -> where its customer-managed keys are."""
 
 LABELS: Mapping[str, str] = {
     ENDPOINT: "labels",
@@ -111,8 +113,9 @@ def private_in_production(resources: Sequence[Resource], settings: Settings) -> 
 def customer_managed_keys(resources: Sequence[Resource], settings: Settings) -> Iterator[tuple[Resource, str]]:
     """Everything at rest has a customer-managed key, where asked."""
     for item in resources if settings.cmek else ():
-        if item.type in KEYS and not _at(item, *KEYS[item.type]):
-            yield item, f"{'.'.join(KEYS[item.type])} is not set; write infra.encryption_key"
+        for path in KEYS.get(item.type, ()):
+            if not _at(item, *path):
+                yield item, f"{'.'.join(path)} is not set; write infra.encryption_key"
 
 
 def labelled(resources: Sequence[Resource], settings: Settings) -> Iterator[tuple[Resource, str]]:

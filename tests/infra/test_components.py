@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import FrozenInstanceError, fields, is_dataclass
 
 import pytest
@@ -238,6 +239,20 @@ def test_a_key_encrypts_the_endpoint_and_its_log():
     assert made.one("Dataset").inputs["defaultEncryptionConfiguration"] == {"kmsKeyName": KEY}
 
 
+def test_a_key_encrypts_the_disks_of_all_nodes_and_the_clusters_secrets():
+    made = cluster(GKE.replace("network: {}", f"encryption_key: {KEY}, network: {{}}"))
+    inputs = made.one("Cluster").inputs
+    assert inputs["databaseEncryption"] == {"state": "ENCRYPTED", "keyName": KEY}
+    assert inputs["nodeConfig"]["bootDiskKmsKey"] == KEY
+    assert {pool.inputs["nodeConfig"]["bootDiskKmsKey"] for pool in made.of("NodePool")} == {KEY}
+
+
+def test_the_log_goes_with_its_table_unless_it_is_protected():
+    for protect in (False, True):
+        made = endpoint_of(spec(f"{{protect: {str(protect).lower()}}}", monitoring="{sampling: 10%}"))
+        assert made.one("Dataset").inputs["deleteContentsOnDestroy"] is not protect
+
+
 def test_sampled_requests_go_to_bigquery():
     made = endpoint_of(spec(monitoring="{sampling: 10%}"))
     config = made.one("AiEndpoint").inputs["predictRequestResponseLoggingConfig"]
@@ -322,13 +337,16 @@ def test_the_state_bucket_lets_a_lease_be_overwritten():
 # identity
 
 
-def identities() -> Recording:
-    args = identity.IdentityArgs.of(spec(), models="models", state="state", repository="vertex-deploy")
+GKE = "{network: {}, gke: {nodes: {l4: {machine: g2-standard-8, accelerator: L4:1, min: 1, max: 10, spot_share: 70%}}}}"
+
+
+def identities(wanted: Spec | None = None) -> Recording:
+    args = identity.IdentityArgs.of(wanted or spec(), models="models", state="state", repository="vertex-deploy")
     return record(lambda: identity.Identity("identity", args))
 
 
 def test_each_account_gets_the_permissions_of_the_table_and_no_other():
-    roles = {role.name.removeprefix("identity-"): role.inputs for role in identities().of("IAMCustomRole")}
+    roles = {role.name.removeprefix("identity-"): role.inputs for role in identities(spec(GKE)).of("IAMCustomRole")}
     assert {name: set(role["permissions"]) for name, role in roles.items()} == {
         name: set(permissions) for name, permissions in identity.PERMISSIONS.items() if permissions
     }
@@ -351,10 +369,59 @@ def test_serving_cannot_change_an_endpoint():
     assert not any(name.startswith("aiplatform") for name in identity.PERMISSIONS["serving"])
 
 
-def test_account_ids_are_what_iam_takes():
-    for role in identity.ROLES:
-        for prefix in ("a", "a-name-of-many-characters-in-all"):
-            assert 6 <= len(identity.account_id(prefix, role)) <= 30
+def test_account_and_role_ids_are_what_iam_takes_and_long_names_that_begin_alike_stay_apart():
+    long = "a-name-of-many-characters-in-all"
+    for role in (*identity.ROLES, identity.NODES):
+        found = [identity.account_id(prefix, role) for prefix in ("a", long, f"{long}-more", "a" * 63)]
+        assert all(re.fullmatch("[a-z](?:[-a-z0-9]{4,28}[a-z0-9])", ident) for ident in found), found
+        assert len(set(found)) == len(found)
+    text = BASE.replace("lite0", "n" * 63).replace("ENDPOINT", "{}").replace("MONITORING", "{}")
+    wanted = examined(text.replace("INFRA", "{storage: {state: s-1}}"))
+    assert wanted.spec is not None, wanted.problems
+    roles = identities(wanted.spec).of("IAMCustomRole")
+    assert roles
+    assert all(re.fullmatch("[a-zA-Z0-9_.]{3,64}", role.inputs["roleId"]) for role in roles)
+
+
+def test_nodes_have_an_account_of_their_own_that_pulls_images_and_acts_as_nobody():
+    plain, with_cluster = identities(), identities(spec(GKE))
+    assert "identity-nodes" not in {made.name for made in plain.of("Account")}
+    assert "identity-nodes" in {made.name for made in with_cluster.of("Account")}
+    pulls = with_cluster.one("RepositoryIamMember", "identity-nodes-images").inputs
+    assert pulls["role"] == "roles/artifactregistry.reader"
+    assert not [made for made in with_cluster.of("IAMMember") if made.name == "identity-nodes-acts-as-serving"]
+    nodes = cluster()
+    assert nodes.one("Cluster").inputs["nodeConfig"]["serviceAccount"] == "nodes@my-project.iam"
+    assert {pool.inputs["nodeConfig"]["serviceAccount"] for pool in nodes.of("NodePool")} == {"nodes@my-project.iam"}
+
+
+def test_a_build_that_starts_rollouts_itself_may_do_what_a_rollout_may_and_no_other_build():
+    waiting = identities(spec(TRIGGERS.replace(", approval: false", "")))
+    starting = identities(spec(TRIGGERS))
+    build = "serviceAccount:lite0-build@my-project.iam.gserviceaccount.com"
+
+    def held(made: Recording) -> set[str]:
+        return {m.inputs["role"] for m in made.of("IAMMember") if m.inputs["member"] == build}
+
+    role = "projects/my-project/roles/lite0_"
+    assert held(waiting) == {f"{role}build"}
+    assert held(starting) == {f"{role}build", f"{role}rollout", "roles/iam.serviceAccountUser"}
+
+
+def test_a_rollout_may_use_the_topics_and_secrets_that_the_spec_names():
+    notify = (
+        "  notify: [{pubsub: projects/my-project/topics/rollouts}, {pubsub: projects/other-project/topics/all},"
+        " {slack: projects/my-project/secrets/slack/versions/latest}, {slack: env:SLACK}]\n  gates:"
+    )
+    text = BASE.replace("  gates:", notify).replace("ENDPOINT", "{}").replace("INFRA", "{}")
+    prometheus = "{prometheus: {url: https://p.example.com, token: projects/my-project/secrets/prom/versions/3}}"
+    found = examined(text.replace("MONITORING", prometheus))
+    assert found.spec is not None, found.problems
+    made = identities(found.spec)
+    topics = {m.inputs["topic"]: m.inputs["role"] for m in made.of("TopicIAMMember")}
+    secrets = {m.inputs["secretId"]: m.inputs["role"] for m in made.of("SecretIamMember")}
+    assert topics == {"rollouts": "roles/pubsub.publisher"}
+    assert secrets == dict.fromkeys(("slack", "prom"), "roles/secretmanager.secretAccessor")
 
 
 def test_without_buckets_no_bucket_is_granted():
@@ -366,11 +433,9 @@ def test_without_buckets_no_bucket_is_granted():
 # gke
 
 
-GKE = "{network: {}, gke: {nodes: {l4: {machine: g2-standard-8, accelerator: L4:1, min: 1, max: 10, spot_share: 70%}}}}"
-
-
 def cluster(infra: str = GKE) -> Recording:
-    args = gke.GkeArgs.of(spec(infra), network="n", subnet="s", service_account="serving@my-project.iam")
+    accounts = {"node_account": "nodes@my-project.iam", "service_account": "serving@my-project.iam"}
+    args = gke.GkeArgs.of(spec(infra), network="n", subnet="s", **accounts)
     return record(lambda: gke.Gke("gke", args))
 
 

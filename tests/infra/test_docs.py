@@ -28,6 +28,8 @@ APIS = {
     "monitoring": "monitoring",
     "networkconnectivity": "networkconnectivity",
     "projects": "cloudresourcemanager",
+    "pubsub": "pubsub",
+    "secretmanager": "secretmanager",
     "serviceaccount": "iam",
     "servicenetworking": "servicenetworking",
     "storage": "storage",

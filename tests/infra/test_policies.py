@@ -58,10 +58,14 @@ def test_a_key_is_demanded_where_asked(kind):
     resource = Resource(type=kind, name="x")
     assert "infra.encryption_key" in found("customer-managed-keys", resource)[0]
     assert not found("customer-managed-keys", resource, settings=Settings())
-    value: object = KEY
-    for part in reversed(rules.KEYS[kind]):
-        value = {part: value}
-    assert not found("customer-managed-keys", dataclasses.replace(resource, props=value))
+    props: dict = {}
+    for missing, (*above, last) in zip(range(len(rules.KEYS[kind]), 0, -1), rules.KEYS[kind], strict=True):
+        assert len(found("customer-managed-keys", dataclasses.replace(resource, props=props))) == missing
+        at = props
+        for part in above:
+            at = at.setdefault(part, {})
+        at[last] = KEY
+    assert not found("customer-managed-keys", dataclasses.replace(resource, props=props))
 
 
 @pytest.mark.parametrize(("kind", "where"), rules.LABELS.items())

@@ -74,7 +74,7 @@ class Notify(SpecModel):
     """Key that a webhook's requests are signed with (HMAC-SHA256): env:NAME or a version in Secret Manager."""
     slack: Secret | None = None
     """Where the address of a Slack incoming webhook (or one compatible with it) is kept: the address is a secret."""
-    pubsub: str | None = Field(default=None, pattern=_TOPIC.pattern)
+    pubsub: Annotated[str, Field(pattern=_TOPIC.pattern), Says("a topic, projects/P/topics/T")] | None = None
     """Topic that each event is published to, projects/P/topics/T."""
     events: Literal["all", "failures"] = "all"
     """Every transition, or only what went wrong: a failing gate, an alert, a pause, a rollback, a failed operation."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 import uuid
 from pathlib import Path
 
@@ -16,6 +17,8 @@ IMAGE = "us-central1-docker.pkg.dev/my-project/repo/server"
 PREBUILT = "us-docker.pkg.dev/vertex-ai/prediction/pytorch-cpu.2-4:latest"
 """An image whose models can share a pool."""
 SERVER = Path(__file__).with_name("slow_server.py")
+LIMIT = 180
+"""Seconds that only a failure takes."""
 PARENT = "projects/my-project/locations/us-central1"
 
 
@@ -55,7 +58,7 @@ def endpoint(endpoints):
     """A new endpoint, as pulumi-gcp's AiEndpoint makes it."""
     number = str(uuid.uuid4().int)[:9]
     request = {"parent": PARENT, "endpoint": {"display_name": "shop"}, "endpoint_id": f"1{number}"}
-    endpoints.create_endpoint(request=request).result(timeout=30)
+    endpoints.create_endpoint(request=request).result(timeout=LIMIT)
     return f"{PARENT}/endpoints/1{number}"
 
 
@@ -78,6 +81,37 @@ def shop(engine, cli, local_vertex, endpoints, model_id):
     channel, _ = google.create(CHANNEL, WEBHOOK)
     rollouts = Rollouts(cli, model_id, ROLLOUT, environment=local_vertex)
     return Shop(model_id, channel.removeprefix("v3/"), World(engine, google), google, rollouts, endpoints)
+
+
+class Start:
+    """When a container's server starts: not before ``go``.
+
+    Args:
+        folder: of this container alone.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.begun, self._go = folder / "begun", folder / "go"
+        self.env = {"BEGUN": str(self.begun), "GO": str(self._go)}
+
+    def until_begun(self) -> None:
+        """Wait until it is being started."""
+        end = time.monotonic() + LIMIT
+        while not self.begun.exists():
+            assert time.monotonic() < end, "never started"
+            time.sleep(0.02)
+
+    def go(self) -> None:
+        """Let it start."""
+        self._go.touch()
+
+
+@pytest.fixture
+def start(tmp_path):
+    """Of one container; it does not wait for ever, whatever becomes of the test."""
+    made = Start(tmp_path)
+    yield made
+    made.go()
 
 
 def container(who: str = "stable", **env: str) -> dict:

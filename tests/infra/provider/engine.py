@@ -21,7 +21,7 @@ from pulumi.runtime.proto import provider_pb2_grpc
 from infra.provider.values import SECRET, SIGNATURE, UNKNOWN, decode, encode
 
 PLUGIN = Path(__file__).parents[3] / "infra" / "provider"
-TIMEOUT = 60
+TIMEOUT = 180
 
 
 def secret(value: Any) -> dict[str, Any]:

@@ -1,9 +1,12 @@
-"""The e2e tests' serving container, which takes SLEEP seconds to start."""
+"""The e2e tests' serving container, which says by a file that it starts (BEGUN) and waits for another (GO)."""
 
 import os
 import runpy
 import time
 from pathlib import Path
 
-time.sleep(float(os.environ.get("SLEEP", "0")))
+if "GO" in os.environ:
+    Path(os.environ["BEGUN"]).touch()
+    while not Path(os.environ["GO"]).exists():
+        time.sleep(0.02)
 runpy.run_path(str(Path(__file__).parents[2] / "e2e" / "model_server.py"), run_name="__main__")

@@ -12,7 +12,7 @@ pytest.importorskip("pulumi", reason="Pulumi's packages are in .venv-infra: make
 
 from infra.provider import sdk
 
-from .conftest import MACHINE, container
+from .conftest import LIMIT, MACHINE, container
 from .pieces import pieces
 from .pulumi_engine import counted, missing, stack
 from .shop import STATIC, spec_of
@@ -122,6 +122,6 @@ def test_pulumi_gcps_resources_go_to_local_vertex_through_custom_endpoints(run, 
     if traffic != STATIC:
         for deployed in split:
             request = {"endpoint": shop.endpoint, "deployed_model_id": deployed, "traffic_split": {}}
-            shop.endpoints.undeploy_model(request=request).result(timeout=30)
+            shop.endpoints.undeploy_model(request=request).result(timeout=LIMIT)
     made.destroy()
     assert {**shop.left(), "models": before["models"]} == before

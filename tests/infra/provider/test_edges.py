@@ -18,7 +18,7 @@ from infra.provider.values import OUTPUT, SIGNATURE, UNKNOWN, UNKNOWN_TOKEN, dec
 from tests.infra.google import Google
 from vertex_deploy import gcp
 
-from .conftest import MACHINE, PARENT, PREBUILT, container, model
+from .conftest import LIMIT, MACHINE, PARENT, PREBUILT, container, model
 from .engine import TIMEOUT, CheckFailed, Engine, Resource, secret, urn
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
@@ -272,7 +272,7 @@ def test_what_is_gone_is_gone_from_a_refresh_and_deleted_already(engine, endpoin
     kept = dict(engine.state)
     for kind, name in deployed.items():
         engine.delete(kind, name)
-    endpoints.delete_endpoint(name=endpoint).result(timeout=30)
+    endpoints.delete_endpoint(name=endpoint).result(timeout=LIMIT)
     for others in (False, True):
         for kind, name in deployed.items():
             engine.state[name] = copy.deepcopy(kept[name])

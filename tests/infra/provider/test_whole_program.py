@@ -14,6 +14,7 @@ from infra.provider.names import same_name
 from tests.infra.google import ATTRIBUTION, ENDPOINT, Refused, differing
 from tests.infra.recorder import parameters
 
+from .conftest import LIMIT
 from .pieces import custom_endpoints, pieces
 from .shop import STATIC, program_of, spec_of
 
@@ -49,7 +50,7 @@ def test_a_rollout_then_a_preview_shows_no_change(shop):
         shop.google.delete(kept.path)  # an endpoint with deployed models stays: docs/infra/operations.md, tearing down
     for deployed in split:
         request = {"endpoint": shop.endpoint, "deployed_model_id": deployed, "traffic_split": {}}
-        shop.endpoints.undeploy_model(request=request).result(timeout=30)
+        shop.endpoints.undeploy_model(request=request).result(timeout=LIMIT)
     world.destroy()
     assert {**shop.left(), "models": before["models"]} == before
 
