@@ -1,4 +1,4 @@
-"""Google's HTTP path templates: compiled once, matched against raw (still percent-encoded) paths. No I/O.
+"""Google's HTTP path templates: compiled when needed, matched against raw (still percent-encoded) paths. No I/O.
 
 Grammar (google/api/http.proto): ``/v1/{name=projects/*/models/*}:verb``; ``*`` is one segment, ``**`` is any number.
 """
@@ -6,6 +6,7 @@ Grammar (google/api/http.proto): ``/v1/{name=projects/*/models/*}:verb``; ``*`` 
 from __future__ import annotations
 
 import re
+from functools import cache
 from typing import TYPE_CHECKING, Generic, TypeVar
 from urllib.parse import unquote
 
@@ -21,6 +22,7 @@ def _wild(template: str) -> str:
     return "".join(_PATTERNS.get(part, re.escape(part)) for part in re.split(r"(\*\*|\*)", template))
 
 
+@cache
 def compile_template(template: str) -> tuple[re.Pattern[str], tuple[str, ...]]:
     """A template as a regular expression with one group a variable, and the dotted fields the groups bind."""
     fields: list[str] = []
@@ -37,18 +39,17 @@ def compile_template(template: str) -> tuple[re.Pattern[str], tuple[str, ...]]:
 class Routes(Generic[T]):
     """Templates and what they lead to.
 
-    Looked up by method, verb and number of segments first, so that the thousands of operation templates of the AI
-    Platform clients cost nothing.
+    Looked up by method, verb and number of segments first, and compiled when a path may match, so that the thousand
+    operation templates of the AI Platform clients cost nothing.
     """
 
     def __init__(self) -> None:
-        self._fixed: dict[tuple[str, str, int], list[tuple[re.Pattern[str], tuple[str, ...], T]]] = {}
-        self._open: dict[str, list[tuple[re.Pattern[str], tuple[str, ...], T]]] = {}
+        self._fixed: dict[tuple[str, str, int], list[tuple[str, T]]] = {}
+        self._open: dict[str, list[tuple[str, T]]] = {}
 
     def add(self, method: str, template: str, target: T) -> None:
         """Lead ``method`` on ``template`` to ``target``; the first that was added wins."""
-        pattern, fields = compile_template(template)
-        entry = (pattern, fields, target)
+        entry = (template, target)
         if "**" in template:
             self._open.setdefault(method, []).append(entry)
             return
@@ -67,13 +68,14 @@ class Routes(Generic[T]):
         Returns:
             The target and the decoded value of each bound field, or None.
         """
-        for pattern, fields, target in self._candidates(method, raw_path):
+        for template, target in self._candidates(method, raw_path):
+            pattern, fields = compile_template(template)
             found = pattern.fullmatch(raw_path)
             if found is not None:
                 return target, {name: unquote(value) for name, value in zip(fields, found.groups(), strict=True)}
         return None
 
-    def _candidates(self, method: str, raw_path: str) -> Iterator[tuple[re.Pattern[str], tuple[str, ...], T]]:
+    def _candidates(self, method: str, raw_path: str) -> Iterator[tuple[str, T]]:
         segments = raw_path.count("/")
         verb = raw_path.rpartition("/")[2].partition(":")[2]
         if verb:
