@@ -14,6 +14,7 @@ from vertex_deploy.rollout import session
 from vertex_deploy.rollout.charts import Line, chart, nice
 from vertex_deploy.rollout.machine import Ending, Phase
 from vertex_deploy.rollout.report import render_report, report_data, write_report
+from vertex_deploy.rollout.report_style import STYLE
 from vertex_deploy.rollout.requests import Verb
 
 if TYPE_CHECKING:
@@ -140,6 +141,53 @@ def test_no_string_of_a_report_can_become_markup(world: World) -> None:
         assert found.tags <= tags, path
         tried += 1
     assert tried > 40
+
+
+SCHEMES = re.findall(r":root\{([^}]*)\}", STYLE)
+TEXT = ("ink", "soft", "good", "bad", "wait")
+DRAWN = ("stable", "canary", "other")
+
+
+def luminance(colour: str) -> float:
+    """WCAG 2: relative luminance of #rgb or #rrggbb."""
+    digits = colour.lstrip("#")
+    parts = [digits[i : i + 2] for i in (0, 2, 4)] if len(digits) == 6 else [digit * 2 for digit in digits]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in (int(p, 16) / 255 for p in parts)]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+@pytest.mark.parametrize("scheme", SCHEMES, ids=["light", "dark"])
+def test_text_and_lines_can_be_told_from_the_paper(scheme: str) -> None:
+    colours = dict(re.findall(r"--(\w+):(#\w+)", scheme))
+    paper = luminance(colours["paper"])
+    for name, least in [*((name, 4.5) for name in TEXT), *((name, 3.0) for name in DRAWN)]:
+        light, dark = sorted((paper, luminance(colours[name])), reverse=True)
+        assert (light + 0.05) / (dark + 0.05) >= least, name
+
+
+def test_versions_can_be_told_apart_without_colours(world: World) -> None:
+    widths = {
+        version: float(re.findall(rf"svg path\.{version}\{{[^}}]*stroke-width:([\d.]+)", STYLE)[0])
+        for version in ("stable", "canary")
+    }
+    assert widths["canary"] >= 2 * widths["stable"]
+    legend = {
+        version: int(re.findall(rf"\.legend \.{version}:before\{{border-top-width:(\d+)px", STYLE)[0])
+        for version in ("stable", "canary")
+    }
+    assert legend["canary"] >= 2 * legend["stable"]
+    # Outcomes and events are words; a colour only repeats them.
+    html = render_report(report_data(world.store(), world.record()))
+    for row in re.findall(r'<tr class="(\w+)">(.*?)</tr>', html):
+        assert row[0] in row[1]
+
+
+def test_who_cannot_see_a_plot_is_told_where_its_lines_end(world: World) -> None:
+    html = render_report(report_data(world.store(), world.record()))
+    labels = re.findall(r'<svg [^>]*aria-label="([^"]*)"', html)
+    assert labels[0] == "Traffic split; at the end: stable 100%, canary 0%"
+    assert all("; at the end: " in label for label in labels)
+    assert re.findall(r"<th>", html) == []
 
 
 def test_the_page_forbids_itself_to_run_or_fetch_anything(world: World) -> None:

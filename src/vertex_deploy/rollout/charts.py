@@ -154,8 +154,16 @@ def chart(
     )
     return (
         f'<figure><figcaption>{escape(title)}<span class="legend">{legend}</span></figcaption>'
-        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}">{"".join(parts)}</svg></figure>'
+        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(_told(title, lines, unit))}">'
+        f"{''.join(parts)}</svg></figure>"
     )
+
+
+def _told(title: str, lines: Sequence[Line], unit: str) -> str:
+    """The chart for who cannot see it: what it is of, and where each line ends."""
+    ends = [(line.label, [value for _, value in line.points if value is not None][-1:]) for line in lines]
+    last = ", ".join(f"{label} {value[0]:.4g}{unit}" for label, value in ends if value)
+    return f"{title}; at the end: {last}"
 
 
 def nice(value: float) -> float:

@@ -63,7 +63,9 @@ def render_report(data: Mapping[str, Any]) -> str:
         ("Started", rollout["started"]),
         ("Ended", rollout["ended"] or "not yet"),
     ]
-    table = "".join(f"<tr><th>{escape(name)}</th><td>{escape(str(value))}</td></tr>" for name, value in facts)
+    table = "".join(
+        f'<tr><th scope="row">{escape(name)}</th><td>{escape(str(value))}</td></tr>' for name, value in facts
+    )
     return (
         "<!doctype html>\n"
         '<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
@@ -221,8 +223,7 @@ def _thinned(points: Sequence[tuple[float, float]]) -> list[tuple[float, float |
 def _verdict_tables(data: Mapping[str, Any]) -> str:
     if not data["verdicts"]:
         return '<p class="none">No verdict: nothing was measured, or there are no gates.</p>'
-    columns = ("outcome", "gate", "canary", "limit", "stable", "requests", "evidence", "explanation")
-    heads = "".join(f"<th>{column}</th>" for column in columns)
+    heads = _heads("outcome", "gate", "canary", "limit", "stable", "requests", "evidence", "explanation")
     found = []
     for verdict in data["verdicts"]:
         rows = "".join(
@@ -237,7 +238,7 @@ def _verdict_tables(data: Mapping[str, Any]) -> str:
         notes = "".join(f'<p class="none">{escape(note)}</p>' for note in verdict["notes"])
         found.append(
             f'<h3>{escape(title)}</h3><p>{escape(why)}</p>{notes}<div class="scroll"><table class="readings">'
-            f"<tr>{heads}</tr>{rows}</table></div>{_history(data, verdict['step'])}"
+            f"{heads}{rows}</table></div>{_history(data, verdict['step'])}"
         )
     return "".join(found)
 
@@ -254,7 +255,7 @@ def _history(data: Mapping[str, Any], step: str) -> str:
         )
     return (
         f"<details><summary>How it came to that, in {len(rows)} verdict{'s' if len(rows) > 1 else ''}</summary>"
-        '<div class="scroll"><table class="changes"><tr><th>outcome</th><th>UTC</th><th>what was new</th></tr>'
+        f'<div class="scroll"><table class="changes">{_heads("outcome", "UTC", "what was new")}'
         f"{''.join(rows)}</table></div></details>"
     )
 
@@ -271,9 +272,11 @@ def _events(log: Sequence[Mapping[str, Any]]) -> str:
         f"<td>{escape(entry['text'])}</td></tr>"
         for entry in log
     )
-    return (
-        f'<div class="scroll"><table class="events"><tr><th>UTC</th><th>kind</th><th>what</th></tr>{rows}</table></div>'
-    )
+    return f'<div class="scroll"><table class="events">{_heads("UTC", "kind", "what")}{rows}</table></div>'
+
+
+def _heads(*names: str) -> str:
+    return "<tr>" + "".join(f'<th scope="col">{name}</th>' for name in names) + "</tr>"
 
 
 def _time(seconds: float) -> str:

@@ -1,4 +1,8 @@
-"""The report's style sheet: system fonts, light and dark, colours that the colour-blind tell apart (Okabe and Ito)."""
+"""The report's style sheet: system fonts, light and dark, and on paper.
+
+Colours are some that the colour-blind tell apart (Okabe and Ito), and never the only sign: the canary's lines are
+thicker than stable's, and outcomes have icons and words.
+"""
 
 STYLE = """
 :root{--paper:#fff;--ink:#1b1f24;--soft:#59636e;--rule:#d8dee4;--stable:#0072b2;--canary:#d55e00;--other:#777;
@@ -27,13 +31,18 @@ figure{margin:12px 0 20px}figcaption{display:flex;justify-content:space-between;
 .legend span:before{content:"";display:inline-block;width:18px;margin-right:6px;vertical-align:4px;
 border-top:3px solid var(--other)}
 .legend .stable:before{border-color:var(--stable)}.legend .canary:before{border-color:var(--canary)}
+.legend .stable:before{border-top-width:2px}.legend .canary:before{border-top-width:5px}
 .legend .dashed:before{border-top-style:dashed}
 svg{display:block;width:100%;height:auto}
 svg text{fill:var(--soft);font:11px system-ui,sans-serif}
 svg .grid{stroke:var(--rule)}svg .mark{stroke:var(--soft);stroke-dasharray:2 3}svg text.mark{stroke:none}
 svg path{fill:none;stroke:var(--other);stroke-width:2;stroke-linejoin:round;stroke-linecap:round}
-svg path.stable{stroke:var(--stable)}svg path.canary{stroke:var(--canary)}svg .dashed{stroke-dasharray:5 4}
+svg path.stable{stroke:var(--stable);stroke-width:1.5}svg path.canary{stroke:var(--canary);stroke-width:3.5}
+svg .dashed{stroke-dasharray:5 4}
 svg path.band{stroke:none;opacity:.2}svg path.band.stable{fill:var(--stable)}svg path.band.canary{fill:var(--canary)}
 svg line.level{stroke:var(--bad)}svg text.level{fill:var(--bad)}
 details{margin:6px 0 14px}summary{cursor:pointer;color:var(--soft);font-size:13px}
+@media print{main{max-width:none;padding:0}figure,tr{break-inside:avoid}h2,h3,summary{break-after:avoid}
+.scroll{overflow:visible}.readings td,.events td{white-space:normal!important;overflow-wrap:anywhere}
+details::details-content{content-visibility:visible;block-size:auto;opacity:1}}
 """
