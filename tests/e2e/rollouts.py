@@ -5,11 +5,13 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
 import time
 import urllib.request
+import warnings
 from collections import Counter
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -22,11 +24,20 @@ from google.cloud import aiplatform_v1, monitoring_v3
 from vertex_deploy.rollout.alert_clients import MonitoringAlerts
 from vertex_deploy.rollout.machine import Ending
 
-from .conftest import IMAGE, Cli
+from .conftest import IMAGE, PATIENCE, Cli
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+HELD = "1h"
+"""A hold that an alert, a gate or a command ends, and never its own time: nothing is late for it."""
+PAUSED = 12
+# Why a gate cannot tell, where a machine that stood still left too few requests or seconds without measurements.
+_TOO_LITTLE = re.compile(
+    "was not measured|nothing was measured|are needed|answered no requests|has no measurements|too (few|little) "
+)
+_RESUMES = 5
 
 
 class Rollouts:
@@ -45,6 +56,7 @@ class Rollouts:
         self.cli, self.name, self.rollout = cli, name, rollout
         self.env = {**os.environ, **(environment if environment is not None else cli.json("env"))}
         self.answers: Counter = Counter()
+        self._lost: list[Exception] = []
 
     def write(self, who: str, **env: object) -> None:
         """The spec of the version ``who``, whose server has ``env``."""
@@ -58,18 +70,62 @@ class Rollouts:
         (self.cli.folder / f"{self.name}.yaml").write_text(yaml.safe_dump(spec))
 
     def begin(self, verb: str, *arguments: str) -> subprocess.Popen:
+        """A command that goes on; ``finished`` waits for its end."""
         command = [sys.executable, "-m", "vertex_deploy", "rollout", verb, f"{self.name}.yaml", *arguments]
         pipe = subprocess.PIPE
-        return subprocess.Popen(command, cwd=self.cli.folder, env=self.env, stdout=pipe, stderr=pipe, text=True)
+        process = subprocess.Popen(command, cwd=self.cli.folder, env=self.env, stdout=pipe, stderr=pipe, text=True)
+        self.cli.begun.append(process)
+        return process
 
-    def run(self, verb: str, *arguments: str) -> tuple[int, str]:
-        process = self.begin(verb, *arguments)
-        out, err = process.communicate(timeout=300)
+    def finished(self, process: subprocess.Popen) -> tuple[int, str]:
+        """Exit code of a command that was begun, and what it printed; on standard error where on no other."""
+        try:
+            out, err = process.communicate(timeout=PATIENCE)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise AssertionError(f"{process.args} does not end: {process.communicate()}") from None
         return process.returncode, out or err
 
+    def run(self, verb: str, *arguments: str) -> tuple[int, str]:
+        return self.finished(self.begin(verb, *arguments))
+
     def json(self, verb: str, *arguments: str) -> tuple[int, dict[str, Any]]:
-        code, out = self.run(verb, "-o", "json", *arguments)
-        return code, json.loads(out)
+        return as_json(self.run(verb, "-o", "json", *arguments))
+
+    def through(
+        self,
+        verb: str,
+        *arguments: str,
+        where: tuple[str, ...] = (),
+        by: Callable[..., tuple[int, dict[str, Any]]] | None = None,
+    ) -> tuple[int, dict[str, Any]]:
+        """As ``json``, for a rollout that has to pass its gates, on whatever machine.
+
+        Where the machine stood still for seconds of a hold, requests or metrics are missing, and a gate that cannot
+        tell pauses the rollout, as it shall. Then it is resumed, as a person would, and the step is measured anew.
+        Nothing but too little is forgiven: what a gate holds against a version stays.
+
+        Args:
+            verb: start or resume.
+            arguments: of that command alone.
+            where: arguments of the resuming ones, too.
+            by: runs a command instead of ``json``.
+        """
+        by = by or self.json
+        code, view = by(verb, *arguments, *where)
+        for _ in range(_RESUMES):
+            why = self.reasons(view)
+            if code != PAUSED or not all(_TOO_LITTLE.search(reason) for reason in why):
+                break
+            warnings.warn(f"{self.name}: resumed, because too little was measured: {why}", stacklevel=2)
+            code, view = by("resume", *where)
+        return code, view
+
+    @staticmethod
+    def reasons(view: dict[str, Any]) -> list[str]:
+        """Why it is paused: of a lockstep group, each member that is."""
+        views = view["members"].values() if "members" in view else [view]
+        return [found["reason"] for found in views if found["phase"] == "paused"]
 
     def status(self) -> dict[str, Any]:
         return self.json("status")[1]
@@ -103,7 +159,7 @@ class Rollouts:
     def alerts(self) -> list[dict[str, Any]]:
         """Every incident of the project, open or not."""
         root = self.env["VERTEX_DEPLOY_MONITORING_REST_ENDPOINT"].rstrip("/")
-        with urllib.request.urlopen(f"{root}/v3/projects/my-project/alerts?pageSize=1000", timeout=10) as answer:
+        with urllib.request.urlopen(f"{root}/v3/projects/my-project/alerts?pageSize=1000", timeout=PATIENCE) as answer:
             return json.load(answer).get("alerts", [])
 
     def served(self) -> tuple[dict[str, int], list[str]]:
@@ -150,10 +206,14 @@ class Rollouts:
 
     @contextmanager
     def traffic(self, *, server: str | None = None, threads: int = 1, pause: float = 0.025) -> Iterator[None]:
-        """Requests from ``threads`` clients, each ``pause`` seconds after the last one's answer."""
+        """Requests from ``threads`` clients, each ``pause`` seconds after the last one's answer.
+
+        With several clients whose pauses are long beside an answer there are nearly as many requests on a machine that
+        is ten times slower.
+        """
         address = urlsplit(server or self.cli.json("status")["server"]["rest"]).netloc
         path, stop = f"/v1/{self.endpoint()}:predict", threading.Event()
-        clients = [threading.Thread(target=self._send, args=(address, path, pause, stop)) for _ in range(threads)]
+        clients = [threading.Thread(target=self._ask, args=(address, path, pause, stop)) for _ in range(threads)]
         for client in clients:
             client.start()
         try:
@@ -162,20 +222,46 @@ class Rollouts:
             stop.set()
             for client in clients:
                 client.join()
+        # A thread tells nobody of its end.
+        assert not self._lost, self._lost
+
+    def count_anew(self) -> None:
+        """Count from nothing. What is answered now but was asked before counts no more, however late it is read."""
+        self.answers = Counter()
+
+    def _ask(self, address: str, path: str, pause: float, stop: threading.Event) -> None:
+        try:
+            self._send(address, path, pause, stop)
+        except Exception as error:  # noqa: BLE001 - a thread's error is the test's to raise
+            self._lost.append(error)
 
     def _send(self, address: str, path: str, pause: float, stop: threading.Event) -> None:
-        connection = http.client.HTTPConnection(address, timeout=60)
+        connection = http.client.HTTPConnection(address, timeout=PATIENCE)
         while not stop.is_set():
+            answers = self.answers
             connection.request("POST", path, b'{"instances":[1]}', {"Content-Type": "application/json"})
             answer = connection.getresponse()
             body = answer.read()
-            self.answers[json.loads(body)["predictions"][0]["who"] if answer.status == 200 else answer.status] += 1
+            answers[json.loads(body)["predictions"][0]["who"] if answer.status == 200 else answer.status] += 1
             stop.wait(pause)
         connection.close()
 
 
-def until(condition: Callable[[], bool], seconds: float = 150) -> None:
+def as_json(said: tuple[int, str]) -> tuple[int, dict[str, Any]]:
+    """What ``finished`` gives of a command with ``-o json``."""
+    code, out = said
+    try:
+        return code, json.loads(out)
+    except ValueError:
+        raise AssertionError(f"exit code {code}: {out}") from None
+
+
+def until(condition: Callable[[], bool], seconds: float = PATIENCE, *, process: subprocess.Popen | None = None) -> None:
+    """Wait for a condition; if it is the work of ``process``, no longer than that runs."""
     end = time.monotonic() + seconds
     while not condition():
+        ended = process is not None and process.poll() is not None
+        # Asked again: it may have come true just before the end.
+        assert not ended or condition(), f"ended before: {process and process.communicate()}"
         assert time.monotonic() < end, "not in time"
         time.sleep(0.2)
