@@ -4,12 +4,16 @@ A threshold is written once, in a gate; ``vertex_deploy.spec.alerts`` makes the 
 ``monitoring.alerts`` both stay as policies. What a policy cannot say (a comparison with stable) is judged by rollouts
 alone.
 
+Burn rates are those of the SRE workbook, each over a long and a short window; one that an objective's budget cannot
+reach, such as 14.4 where a tenth of all requests may fail, has no policy.
+
 Deliberately not created: policies of one rollout, which it makes and removes itself; channels that need a secret
 (Slack, PagerDuty): name existing ones in ``monitoring.notification_channels``.
 """
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
@@ -17,14 +21,16 @@ import pulumi
 from pulumi_gcp import monitoring
 
 from infra.components.base import Component, labels_of
-from infra.components.objectives import Burn, Objective, burns, objectives
+from infra.components.objectives import Burn, Objective, burns, objectives, reachable
 from vertex_deploy.spec import names
 from vertex_deploy.spec.alerts import evaluates_promql, expressible
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from vertex_deploy.spec import Spec
+    from vertex_deploy.spec import Gate, Spec
+
+    Conditions = tuple[Mapping[str, Any], ...]
 
 PRIVATE = frozenset({"psc", "psa"})
 """Kinds of access whose endpoints write ``private/*`` metrics."""
@@ -37,7 +43,7 @@ class Policy:
     """One alert policy to be.
 
     Args:
-        label: the gate's.
+        label: the gate's, with its limit where another gate is called the same.
         severity: CRITICAL for a critical gate, else WARNING.
         conditions: ``AlertPolicy.Condition`` in the REST API's JSON, combined by OR.
     """
@@ -84,9 +90,11 @@ class AlertsArgs:
             title=spec.name,
             labels=labels_of(spec),
             policies=tuple(
-                Policy(label=gate.label, severity="CRITICAL" if gate.critical else "WARNING", conditions=found)
-                for gate, found in expressible(
-                    gates, endpoint_id=endpoint_id, private=private, promql=evaluates_promql(spec.monitoring)
+                Policy(label=label, severity="CRITICAL" if gate.critical else "WARNING", conditions=conditions)
+                for label, gate, conditions in _labelled(
+                    expressible(
+                        gates, endpoint_id=endpoint_id, private=private, promql=evaluates_promql(spec.monitoring)
+                    )
                 )
             ),
             objectives=tuple(objectives(gates, endpoint_id=endpoint_id, private=private)) if slo else (),
@@ -95,6 +103,18 @@ class AlertsArgs:
             channels=spec.monitoring.notification_channels,
             emails=spec.infra.emails,
         )
+
+
+def _labelled(found: Iterable[tuple[Gate, Conditions]]) -> Iterator[tuple[str, Gate, Conditions]]:
+    """A label for each gate that no other has: two of one metric differ in their limits."""
+    seen: set[str] = set()
+    for gate, conditions in found:
+        limits = [f"{word} {limit:g}" for word, limit in (("max", gate.max), ("min", gate.min)) if limit is not None]
+        told = f"{gate.label} ({', '.join(limits)})"
+        same = (f"{told} {number}" for number in itertools.count(2))
+        label = next(label for label in itertools.chain((gate.label, told), same) if label not in seen)
+        seen.add(label)
+        yield label, gate, conditions
 
 
 class Alerts(Component):
@@ -174,10 +194,10 @@ class Alerts(Component):
         )
         for objective in args.objectives:
             slo = monitoring.Slo(
-                f"{name}-{objective.label}",
+                f"{name}-{objective.metric}",
                 project=args.project,
                 service=service.service_id,
-                slo_id=objective.label.replace("_", "-").replace(".", "-"),
+                slo_id=objective.metric.replace("_", "-").replace(".", "-"),
                 display_name=f"{objective.label}: {objective.goal:.4%} of requests in {args.days} days",
                 goal=objective.goal,
                 rolling_period_days=args.days,
@@ -185,9 +205,9 @@ class Alerts(Component):
                 user_labels=dict(args.labels),
                 opts=self.child(),
             )
-            for burn in args.burns:
+            for burn in reachable(objective, args.burns):
                 self._policy(
-                    f"{name}-{objective.label}-{burn.word}-burn",
+                    f"{name}-{objective.metric}-{burn.word}-burn",
                     args,
                     title=f"{args.title}: {objective.label} burns its budget {burn.rate:g} times too fast",
                     severity=burn.severity,

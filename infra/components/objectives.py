@@ -1,8 +1,9 @@
 """From a gate to a service level objective: the gate's own limit, held over a period.
 
-``error_rate`` with a ceiling of 0.5% is 99.5% of requests answered without a server's failure; ``latency_p95`` with a
-ceiling of 500 ms is 95% of requests answered within 500 ms. Pure. Left out: custom metrics, which are means and have no
-good and bad requests.
+``error_rate`` with a ceiling of 0.5% is 99.5% of requests answered without a server's failure, ``rejection_rate`` the
+same of answers that blame the client; ``latency_p95`` with a ceiling of 500 ms is 95% of requests answered within
+500 ms. Pure. Left out: custom metrics, which are means and have no good and bad requests; and alerts that could never
+fire, since a budget of a tenth of all requests is burned at most ten times too fast.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from pulumi_gcp import monitoring
 
-from vertex_deploy.spec.alerts import endpoint_filter, server_errors, total_latency
+from vertex_deploy.spec.alerts import endpoint_filter, rejections, server_errors, total_latency
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -25,11 +26,13 @@ class Objective:
     """One objective.
 
     Args:
-        label: the gate's.
+        metric: the gate's; there is one objective of it.
+        label: the gate's, for people.
         goal: share of requests that must be good, 0 to 1.
         sli: what a good request is, in pulumi-gcp's types.
     """
 
+    metric: str
     label: str
     goal: float
     sli: monitoring.SloRequestBasedSliArgs
@@ -60,6 +63,11 @@ def burns(fast: float, slow: float) -> tuple[Burn, Burn]:
     )
 
 
+def reachable(objective: Objective, options: Iterable[Burn]) -> Iterator[Burn]:
+    """The burn rates that an objective's budget can exceed: it is burned fastest when every request is bad."""
+    return (burn for burn in options if burn.rate * (1 - objective.goal) < 1)
+
+
 def objectives(gates: Iterable[Gate], *, endpoint_id: str, private: bool) -> Iterator[Objective]:
     """The objective of each gate that has one; the same metric twice is one, with the first limit."""
     seen: set[str] = set()
@@ -69,12 +77,13 @@ def objectives(gates: Iterable[Gate], *, endpoint_id: str, private: bool) -> Ite
         seen.add(gate.metric)
         where: Mapping[str, Any] = {"endpoint_id": endpoint_id, "private": private}
         if gate.quantile is None:
+            bad = server_errors if gate.metric == "error_rate" else rejections
             ratio = monitoring.SloRequestBasedSliGoodTotalRatioArgs(
-                bad_service_filter=endpoint_filter("response_count", extra=server_errors(private=private), **where),
+                bad_service_filter=endpoint_filter("response_count", extra=bad(private=private), **where),
                 total_service_filter=endpoint_filter("response_count", **where),
             )
             sli = monitoring.SloRequestBasedSliArgs(good_total_ratio=ratio)
-            yield Objective(label=gate.label, goal=round(1 - gate.max, 9), sli=sli)
+            yield Objective(metric=gate.metric, label=gate.label, goal=round(1 - gate.max, 9), sli=sli)
         else:
             cut = monitoring.SloRequestBasedSliDistributionCutArgs(
                 distribution_filter=endpoint_filter(
@@ -83,4 +92,4 @@ def objectives(gates: Iterable[Gate], *, endpoint_id: str, private: bool) -> Ite
                 range=monitoring.SloRequestBasedSliDistributionCutRangeArgs(max=gate.max * 1000),
             )
             sli = monitoring.SloRequestBasedSliArgs(distribution_cut=cut)
-            yield Objective(label=gate.label, goal=gate.quantile, sli=sli)
+            yield Objective(metric=gate.metric, label=gate.label, goal=gate.quantile, sli=sli)

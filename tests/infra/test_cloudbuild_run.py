@@ -11,7 +11,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -24,6 +23,7 @@ from containers.tools import gates
 from tests.containers import oci
 from tests.e2e.conftest import SERVER, Cli
 from tests.infra.google import Google
+from tests.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 STEPS = {step["id"]: step for step in yaml.safe_load((ROOT / "cloudbuild.yaml").read_text())["steps"]}
@@ -122,12 +122,6 @@ def workspace(vertex, tmp_path, monkeypatch):
     left = tmp_path / "candidate.pid"
     if left.exists() and (Path("/proc") / left.read_text()).exists():
         os.kill(int(left.read_text()), signal.SIGKILL)
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
 
 
 def build(workspace, commit: str, rollout: str) -> dict[str, str]:

@@ -596,6 +596,45 @@ def test_a_burn_rate_must_be_exceeded_over_both_windows():
     ]
 
 
+def test_gates_of_one_name_are_policies_of_their_own():
+    stay = "{alerts: [{metric: error_rate, max: 2%}, {metric: error_rate, max: 3%}, {metric: error_rate, max: 0.5%}]}"
+    policies = alerting(monitoring=stay).of("AlertPolicy")
+    assert {p.name for p in policies} == {
+        *("alerts-error_rate", "alerts-latency_p95", "alerts-error_rate (max 0.02)", "alerts-error_rate (max 0.03)")
+    }
+    assert len({p.inputs["displayName"] for p in policies}) == 4
+
+
+def test_rejections_are_not_counted_as_failures_of_the_server():
+    stay = "{alerts: [{metric: rejection_rate, name: 'Bad requests: too many', max: 5%}]}"
+    slo = alerting("{slo: {}}", stay).one("Slo", "alerts-rejection_rate").inputs
+    assert "4xx" in slo["requestBasedSli"]["goodTotalRatio"]["badServiceFilter"]
+    assert (slo["sloId"], slo["goal"]) == ("rejection-rate", 0.95)
+
+
+def test_a_burn_rate_that_no_outage_reaches_has_no_policy():
+    stay = "{alerts: [{metric: latency_p50, max: 200ms}, {metric: rejection_rate, max: 10%}]}"
+    made = alerting("{slo: {}}", stay)
+    burning = {p.name for p in made.of("AlertPolicy") if p.name.endswith("-burn")}
+    assert {slo.name.removeprefix("alerts-") for slo in made.of("Slo")} == {
+        *("error_rate", "latency_p95", "latency_p50", "rejection_rate")
+    }
+    assert burning == {
+        *("alerts-error_rate-fast-burn", "alerts-error_rate-slow-burn"),
+        *("alerts-latency_p95-fast-burn", "alerts-latency_p95-slow-burn"),
+        "alerts-rejection_rate-slow-burn",
+    }
+
+
+def test_burn_rates_are_those_of_the_sre_workbook():
+    fast, slow = objectives.burns(14.4, 6.0)
+    # Of a budget of 30 days: 2% in one hour and 5% in six; each short window is a twelfth of the long one.
+    for burn, share, hours in ((fast, 0.02, 1), (slow, 0.05, 6)):
+        assert burn.windows == (hours * 3600, hours * 300)
+        assert burn.rate * hours / (30 * 24) == pytest.approx(share)
+    assert (fast.severity, slow.severity) == ("CRITICAL", "WARNING")
+
+
 def test_custom_metrics_and_dry_runs_have_no_objective():
     query = {"prometheus": "x"}
     gates = [

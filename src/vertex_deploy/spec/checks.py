@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from vertex_deploy.spec import gate_checks, infra_checks, machines
+from vertex_deploy.spec import gate_checks, infra_checks, infra_fits, machines
 from vertex_deploy.spec.problems import Finding
 from vertex_deploy.spec.units import format_duration
 
@@ -348,5 +348,6 @@ CHECKS: tuple[Check, ...] = (
     Check(("rollout", "monitoring"), gate_checks.queries),
     Check(("rollout", "monitoring"), gate_checks.filters),
     *(Check(needs, run) for needs, run in infra_checks.CHECKS),
+    *(Check(needs, run) for needs, run in infra_fits.CHECKS),
 )
 """Every check, in the order of the file."""

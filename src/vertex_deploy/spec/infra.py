@@ -108,7 +108,7 @@ class GpuNodes(SpecModel):
     spot_share: Share = 0.0
     """Share of the nodes at most that are spot."""
     partition: str | None = None
-    """MIG partition, such as 1g.10gb: each GPU is given out in parts of this size."""
+    """MIG partition, such as 1g.10gb of an H100: each GPU is given out in parts of this size."""
     driver: Literal["default", "latest"] = "default"
     """GPU driver that GKE installs."""
     disk_gb: int = Field(default=100, ge=20, le=65536)
@@ -144,7 +144,7 @@ class TriggersSpec(SpecModel):
     repository: str
     """projects/P/locations/L/connections/C/repositories/R of a connected repository."""
     branch: str = "^main$"
-    """Regular expression of the branches that are built."""
+    """The branch that is built and rolled out, as an anchored pattern."""
     sample: str
     """Path in the repository of a predict request that the container accepts, for the contract test."""
     approval: bool = True
@@ -176,7 +176,8 @@ class BudgetSpec(SpecModel):
 
 
 class SloSpec(SpecModel):
-    """Service level objectives: the gates' own limits, held over a period."""
+    """Service level objectives: the gates' own limits, held over a period; at most 99.99%. A burn rate that the budget
+    of an objective cannot reach has no alert."""
 
     days: int = Field(default=28, ge=1, le=30)
     """Length of the rolling period in days."""

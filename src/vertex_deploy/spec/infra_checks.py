@@ -33,10 +33,7 @@ _CRON_FIELD = re.compile(r"[\d*/,A-Za-z-]+")
 _KIND = re.compile(r"[a-z][a-z0-9-]{0,19}")
 _LABEL_KEY = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 _LABEL_VALUE = re.compile(r"[a-z0-9_-]{0,63}")
-_PARTITION = re.compile(r"[1-7]g\.[0-9]+gb")
 _DIGEST = re.compile(r".+@sha256:[0-9a-f]{64}")
-MIG = frozenset({"A100", "A100_80GB", "H100", "H200", "B200", "GB200", "RTX_PRO_6000"})
-"""Accelerators that GKE gives out in MIG partitions."""
 CONTROL_PLANE_PREFIX = 28
 RECOVERABLE = (7 * DAY, 90 * DAY)
 FLEX_START_MAX = 7 * DAY
@@ -234,13 +231,10 @@ def _nodes(path: Path, nodes: GpuNodes) -> Iterator[Finding]:
     elif nodes.min > nodes.max - int(nodes.max * nodes.spot_share + 1e-9):
         fix = "lower min or spot_share, or raise max"
         yield Finding((*path, "min"), f"{nodes.min} nodes cannot be on demand with that spot_share", fix)
-    if nodes.partition is not None and nodes.accelerator.name not in MIG:
-        fix = f"remove it, or use one of {', '.join(sorted(MIG))}"
-        yield Finding((*path, "partition"), f"{nodes.accelerator.name} has no MIG partitions", fix)
-    elif nodes.partition is not None and not _PARTITION.fullmatch(nodes.partition):
-        yield Finding(
-            (*path, "partition"), f"{nodes.partition[:20]!r} is no MIG partition", "write one such as 1g.10gb"
-        )
+    if nodes.partition is not None:
+        wrong = machines.explain_partition(nodes.accelerator, nodes.partition)
+        if wrong:
+            yield Finding((*path, "partition"), *wrong)
 
 
 def _zones(gke: GkeSpec) -> Iterator[Finding]:

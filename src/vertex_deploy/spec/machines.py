@@ -38,6 +38,18 @@ ACCELERATORS: Mapping[str, str] = {
 }
 """Name in a spec -> AcceleratorType of the API."""
 
+_EIGHTY = ("1g.10gb", "1g.20gb", "2g.20gb", "3g.40gb", "4g.40gb", "7g.80gb")
+PARTITIONS: Mapping[str, tuple[str, ...]] = {
+    "A100": ("1g.5gb", "1g.10gb", "2g.10gb", "3g.20gb", "4g.20gb", "7g.40gb"),
+    "A100_80GB": _EIGHTY,
+    "H100": _EIGHTY,
+    "H200": ("1g.18gb", "1g.35gb", "2g.35gb", "3g.71gb", "4g.71gb", "7g.141gb"),
+    "B200": ("1g.23gb", "1g.45gb", "2g.45gb", "3g.90gb", "4g.90gb", "7g.180gb"),
+    "GB200": ("1g.23gb", "1g.47gb", "2g.47gb", "3g.93gb", "4g.93gb", "7g.186gb"),
+    "RTX_PRO_6000": ("1g.24gb", "2g.48gb", "4g.96gb"),
+}
+"""Accelerator -> profiles of its MIG partitions: NVIDIA's "Supported MIG Profiles", to which Google's APIs refer."""
+
 _COUNTS = (1, 2, 4, 8, 16)
 
 
@@ -217,6 +229,21 @@ def explain_mismatch(machine_type: str, accelerator: AcceleratorSpec | None) -> 
         may = ", ".join(f"{name}:{n}" for name, every in ATTACHABLE[machine_type].items() for n in every)
         wrong, fix = f"{machine_type} cannot carry {accelerator}", f"allowed: {may}{_instead(accelerator)}"
     return (wrong, fix) if wrong else None
+
+
+def explain_partition(accelerator: AcceleratorSpec, partition: str) -> tuple[str, str] | None:
+    """Why an accelerator cannot be given out in such MIG partitions, and what can; None if it can.
+
+    Args:
+        accelerator: the GPU.
+        partition: profile, such as 1g.10gb.
+    """
+    profiles = PARTITIONS.get(accelerator.name)
+    if profiles is None:
+        return f"{accelerator.name} has no MIG partitions", f"remove it, or use one of {', '.join(sorted(PARTITIONS))}"
+    if partition not in profiles:
+        return f"{partition[:20]!r} is no MIG partition of {accelerator.name}", f"write {' or '.join(profiles)}"
+    return None
 
 
 def _instead(accelerator: AcceleratorSpec) -> str:

@@ -22,7 +22,7 @@ from infra.provider.resources.model import CONTENT_LABEL
 from infra.provider.values import UNKNOWN, UNKNOWN_TOKEN, encode
 from vertex_deploy import gcp
 
-from .conftest import MACHINE, PARENT, PREBUILT, container, model
+from .conftest import LIMIT, MACHINE, PARENT, PREBUILT, container, model
 from .engine import PLUGIN, TIMEOUT, CheckFailed, Engine, InitFailed, secret
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]

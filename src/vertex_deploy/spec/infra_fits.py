@@ -1,0 +1,171 @@
+"""What Google Cloud refuses of ``infra`` although each field is right: derived names, places, schedules, objectives.
+
+Found here, because `pulumi up` would find it when half of the stack is made. Limits are those of the discovery
+documents of container v1, cloudbuild v1, monitoring v3, run v2 and storage v1. Left out: whether a name is taken.
+"""
+
+from __future__ import annotations
+
+import re
+import zoneinfo
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, NamedTuple
+
+from vertex_deploy.spec.problems import Finding
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from vertex_deploy.spec.gates import Gate
+    from vertex_deploy.spec.infra import Infra
+    from vertex_deploy.spec.models import Gcp, Monitoring, Rollout, VertexTarget
+    from vertex_deploy.spec.problems import Path
+
+CLUSTER, NETWORK, BUCKET, JOB, TRIGGER = 40, 63, 63, 63, 64
+"""Characters that a cluster, a VPC resource, a bucket, a Cloud Run job and a Cloud Build trigger can have."""
+LARGEST_GOAL = 0.9999
+"""Of a ServiceLevelObjective."""
+_NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+_BRANCH = re.compile(r"\^?[A-Za-z0-9][\w./-]*\$?", re.ASCII)
+_LOCATION = re.compile(r"projects/[^/]+/locations/([^/]+)/.*")
+
+
+class _Field(NamedTuple):
+    name: str
+    low: int
+    high: int
+    words: tuple[str, ...] = ()
+
+
+_MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+_DAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
+_CRON = (
+    _Field("minute", 0, 59),
+    _Field("hour", 0, 23),
+    _Field("day", 1, 31),
+    _Field("month", 1, 12, _MONTHS),
+    _Field("weekday", 0, 7, _DAYS),
+)
+
+
+def lengths(name: str, gcp: Gcp, target: VertexTarget, infra: Infra) -> Iterator[Finding]:
+    """Names that follow from the spec's are as long as their services allow."""
+    given = target.endpoint.network
+    network = (given or name).rpartition("/")[2]
+    longest = max((gcp.region, "internal", "vertexai", "peering"), key=len)
+    own: Path = ("name",)
+    derived = (
+        (infra.gke is not None, own, name, CLUSTER, "a GKE cluster"),
+        (
+            infra.network is not None,
+            ("target", "endpoint", "network") if given else own,
+            f"{network}-{longest}",
+            NETWORK,
+            "a VPC resource",
+        ),
+        (infra.runner is not None, own, f"{name}-rollout", JOB, "a Cloud Run job"),
+        (infra.triggers is not None, own, f"{name}-rollout", TRIGGER, "a Cloud Build trigger"),
+    )
+    for made, path, text, most, what in derived:
+        if made and len(text) > most:
+            fix = f"shorten it by {len(text) - most} characters"
+            yield Finding(path, f"{what} would be called {text}, of {len(text)} characters; {most} are allowed", fix)
+    state = f"{gcp.project}-{name}-rollouts"
+    if infra.storage is not None and infra.storage.state is None and len(state) > BUCKET:
+        fix = "write infra.storage.state: BUCKET, or shorten the name"
+        yield Finding(("name",), f"a bucket would be called {state}, of {len(state)} characters", fix)
+
+
+def regions(gcp: Gcp, infra: Infra) -> Iterator[Finding]:
+    """Zones and the connected repository are in the spec's region."""
+    for index, zone in enumerate(infra.gke.zones if infra.gke else ()):
+        if not zone.startswith(f"{gcp.region}-") and zone.count("-") > 1:
+            where = ("infra", "gke", "zones", index)
+            yield Finding(where, f"{zone[:40]} is not in {gcp.region}", f"write one such as {gcp.region}-a")
+    match = _LOCATION.fullmatch(infra.triggers.repository) if infra.triggers else None
+    if match is not None and match[1] != gcp.region:
+        fix = f"connect the repository in {gcp.region}"
+        path = ("infra", "triggers", "repository")
+        yield Finding(path, f"it is in {match[1][:40]}, and triggers are made in {gcp.region}", fix)
+
+
+def branch(infra: Infra) -> Iterator[Finding]:
+    """The trigger of the rollout runs one branch: a pattern of many cannot be checked out."""
+    if infra.triggers is not None and not _BRANCH.fullmatch(infra.triggers.branch):
+        path = ("infra", "triggers", "branch")
+        yield Finding(path, f"{infra.triggers.branch[:40]!r} names no single branch", "write one such as ^main$")
+
+
+def schedule(infra: Infra) -> Iterator[Finding]:
+    """The schedule is one that comes, in a time zone that is there."""
+    if infra.runner is None:
+        return
+    fields = infra.runner.schedule.split()
+    for text, field in zip(fields, _CRON, strict=False) if len(fields) == len(_CRON) else ():
+        if not all(_comes(part, field) for part in text.split(",")):
+            fix = f"write *, {field.low} to {field.high}, or */STEP"
+            yield Finding(("infra", "runner", "schedule"), f"{text[:40]!r} is no {field.name}", fix)
+    zones = zoneinfo.available_timezones()
+    # A machine without a time zone database knows none.
+    if zones and infra.runner.time_zone not in zones:
+        near = get_close_matches(infra.runner.time_zone, zones, n=1)
+        fix = f"did you mean {near[0]}?" if near else "write one such as Europe/Berlin"
+        yield Finding(("infra", "runner", "time_zone"), f"no time zone {infra.runner.time_zone[:40]!r}", fix)
+
+
+def _comes(part: str, field: _Field) -> bool:
+    """One entry of a cron field: ``*``, a number, a range, each perhaps with a step."""
+    span, slash, step = part.partition("/")
+    if slash and not (step.isascii() and step.isdigit() and 0 < int(step) <= field.high):
+        return False
+    if span == "*":
+        return True
+    ends = [_number(end, field) for end in span.split("-")]
+    known = [end for end in ends if end is not None]
+    return len(known) == len(ends) <= 2 and known == sorted(known)  # noqa: PLR2004 - a range has two ends
+
+
+def _number(text: str, field: _Field) -> int | None:
+    if text.lower() in field.words:
+        return field.words.index(text.lower()) + field.low
+    number = int(text) if text.isascii() and text.isdigit() else -1
+    return number if field.low <= number <= field.high else None
+
+
+def cluster(infra: Infra) -> Iterator[Finding]:
+    """Kubernetes takes the namespace, and a disruption budget is a share."""
+    if infra.gke is None:
+        return
+    name, base = infra.gke.namespace, ("infra", "gke")
+    if not _NAMESPACE.fullmatch(name) or name.startswith("kube-"):
+        fix = "write at most 63 lower case letters, digits and hyphens that do not start with kube-"
+        yield Finding((*base, "namespace"), f"{name[:40]!r} is not a namespace of ours", fix)
+    if infra.gke.min_available > 1:
+        yield Finding((*base, "min_available"), "a share of the pods is from 0% to 100%", "write 80%")
+
+
+def goals(rollout: Rollout, monitoring: Monitoring, infra: Infra) -> Iterator[Finding]:
+    """An objective is at most 99.99%: a limit below 0.01% makes none."""
+    if infra.slo is None:
+        return
+    listed: tuple[tuple[Path, tuple[Gate, ...]], ...] = (
+        (("rollout", "gates"), rollout.gates),
+        (("monitoring", "alerts"), monitoring.alerts),
+    )
+    for base, gates in listed:
+        for index, gate in enumerate(gates):
+            strict = gate.rate and gate.max is not None and round(1 - gate.max, 9) > LARGEST_GOAL
+            if strict and not gate.dry_run:
+                fix = "write at least 0.01%, or remove infra.slo"
+                yield Finding((*base, index, "max"), "Cloud Monitoring takes objectives up to 99.99%", fix)
+
+
+CHECKS = (
+    (("name", "gcp", "target", "infra"), lengths),
+    (("gcp", "infra"), regions),
+    (("infra",), branch),
+    (("infra",), schedule),
+    (("infra",), cluster),
+    (("rollout", "monitoring", "infra"), goals),
+)
+"""Needed sections and check, in the order of the file."""

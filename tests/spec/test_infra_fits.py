@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+import pytest
+
+from tests.spec.examples import GOOD, examined, problems, swap
+from vertex_deploy.spec import machines
+from vertex_deploy.spec.machines import ACCELERATORS, PARTITIONS, AcceleratorSpec
+
+RUNNER = f"infra: {{runner: {{image: us-central1-docker.pkg.dev/p/r/i@sha256:{'a' * 64}, "
+REPOSITORY = "projects/p/locations/us-central1/connections/c/repositories/r"
+TRIGGERS = f"infra: {{triggers: {{repository: {REPOSITORY}, sample: s.json}}}}\n"
+SLO = "infra: {slo: {}}\n"
+
+
+def named(name: str, infra: str) -> list[str]:
+    """Problems of a spec of another name."""
+    return problems(swap(("name: lite0", f"name: {name}")) + infra)
+
+
+@pytest.mark.parametrize(
+    ("infra", "most", "message"),
+    [
+        ("infra: {network: {}, gke: {}, storage: null}\n", 40, "a GKE cluster would be called"),
+        ("infra: {network: {}, storage: null}\n", 51, "a VPC resource would be called"),
+        (f"{RUNNER[:-2]}}}, storage: null}}\n", 55, "a Cloud Run job would be called"),
+        (TRIGGERS.replace("infra: {", "infra: {storage: null, "), 56, "a Cloud Build trigger would be called"),
+        ("infra: {}\n", 63 - len("my-project--rollouts"), "infra.storage.state"),
+    ],
+)
+def test_a_name_that_makes_another_too_long_is_refused_and_one_shorter_is_not(infra, most, message):
+    assert named("n" * most, infra) == []
+    found = named("n" * (most + 1), infra)
+    assert len(found) == 1, found
+    assert message in found[0]
+    assert " name: " in found[0]
+
+
+def test_a_network_that_is_named_is_blamed_itself():
+    text = f"""\
+name: lite0
+gcp: {{project: my-project, region: us-central1}}
+container: {{image: torch-aoti}}
+target:
+  type: vertex
+  endpoint: {{access: psa, network: projects/1/global/networks/{"n" * 60}}}
+  machine: {{type: n1-standard-4}}
+rollout: {{steps: [{{weight: 100}}]}}
+infra: {{network: {{}}}}
+"""
+    (found,) = problems(text)
+    assert "target.endpoint.network: a VPC resource would be called nnn" in found
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    ["*/5 * * * *", "0 9-17 * * mon-fri", "0,30 0 1 jan,JUL *", "59 23 31 12 7", "10-50/20 */2 * * 0"],
+)
+def test_schedules_that_come_are_taken(schedule):
+    assert problems(GOOD + RUNNER + f"schedule: '{schedule}'}}}}\n") == []
+
+
+@pytest.mark.parametrize(
+    ("schedule", "field"),
+    [
+        ("60 * * * *", "minute"),
+        ("*/0 * * * *", "minute"),
+        ("*/99 * * * *", "minute"),
+        ("* 24 * * *", "hour"),
+        ("* * 0 * *", "day"),
+        ("* * * 13 *", "month"),
+        ("* * * * 8", "weekday"),
+        ("* * * mon *", "month"),
+        ("30-10 * * * *", "minute"),
+        ("1-2-3 * * * *", "minute"),
+        ("1,,2 * * * *", "minute"),
+        ("*- * * * *", "minute"),
+    ],
+)
+def test_a_schedule_that_never_comes_names_its_field(schedule, field):
+    found = problems(GOOD + RUNNER + f"schedule: '{schedule}'}}}}\n")
+    assert any(
+        "infra.runner.schedule" in line and (f"is no {field}" in line or "is no schedule" in line) for line in found
+    )
+
+
+def test_a_time_zone_is_one_that_is_there():
+    assert problems(GOOD + RUNNER + "time_zone: Europe/Berlin}}\n") == []
+    assert "did you mean Europe/Berlin?" in problems(GOOD + RUNNER + "time_zone: Europe/Berln}}\n")[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("infra: {network: {}, gke: {zones: [europe-west4-a]}}\n", "europe-west4-a is not in us-central1"),
+        ("infra: {network: {}, gke: {namespace: Serving}}\n", "is not a namespace of ours"),
+        ("infra: {network: {}, gke: {namespace: kube-system}}\n", "is not a namespace of ours"),
+        ("infra: {network: {}, gke: {min_available: 150%}}\n", "from 0% to 100%"),
+        (TRIGGERS.replace("locations/us-central1", "locations/europe-west4"), "triggers are made in us-central1"),
+        (TRIGGERS.replace("sample", "branch: '^release-.*$', sample"), "names no single branch"),
+        (TRIGGERS.replace("sample", "branch: '(main|dev)', sample"), "names no single branch"),
+    ],
+)
+def test_what_google_cloud_would_refuse_is_said(text, message):
+    found = problems(GOOD + text)
+    assert len(found) == 1, found
+    assert message in found[0]
+
+
+@pytest.mark.parametrize("branch", ["main", "^main$", "^release/1.2$", "v2"])
+def test_one_branch_is_taken_with_or_without_anchors(branch):
+    assert problems(GOOD + TRIGGERS.replace("sample", f"branch: '{branch}', sample")) == []
+
+
+def test_an_objective_of_more_than_cloud_monitoring_takes_is_refused_where_its_limit_is_written():
+    strict = "monitoring: {alerts: [{metric: rejection_rate, max: 0.005%}]}\n"
+    assert problems(GOOD + strict) == []
+    (found,) = problems(GOOD + strict + SLO)
+    assert "monitoring.alerts[0].max: Cloud Monitoring takes objectives up to 99.99%" in found
+    assert problems(GOOD + strict.replace("0.005%", "0.01%") + SLO) == []
+
+
+@pytest.mark.parametrize(("gpu", "profiles"), PARTITIONS.items())
+def test_a_gpu_is_given_out_in_its_own_partitions_and_no_others(gpu, profiles):
+    assert gpu in ACCELERATORS
+    assert not any(machines.explain_partition(AcceleratorSpec(gpu), profile) for profile in profiles)
+    foreign = {profile for others in PARTITIONS.values() for profile in others} - set(profiles)
+    assert all(machines.explain_partition(AcceleratorSpec(gpu), profile) for profile in foreign)
+
+
+def test_a_partition_of_another_gpu_is_said_with_those_that_fit():
+    nodes = "{machine: a2-highgpu-1g, accelerator: A100:1, max: 1, partition: 3g.40gb}"
+    (found,) = problems(GOOD + f"infra: {{network: {{}}, gke: {{nodes: {{a: {nodes}}}}}}}\n")
+    assert "'3g.40gb' is no MIG partition of A100; write 1g.5gb or 1g.10gb" in found
+    assert examined(GOOD).spec is not None
