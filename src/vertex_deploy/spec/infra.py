@@ -176,13 +176,12 @@ class BudgetSpec(SpecModel):
 
 
 class SloSpec(SpecModel):
-    """Service level objectives: the gates' own limits, held over a period; at most 99.99%. A burn rate that the budget
-    of an objective cannot reach has no alert."""
+    """Service level objectives, at most 99.99%: the gates' own limits, held over a period."""
 
     days: int = Field(default=28, ge=1, le=30)
     """Length of the rolling period in days."""
     fast_burn: float = Field(default=14.4, gt=1)
-    """Times the sustainable rate, over 1h and 5m at once, at which people are paged."""
+    """Times the sustainable rate, over 1h and 5m at once, at which people are paged; no alert where no outage reaches it."""
     slow_burn: float = Field(default=6.0, gt=1)
     """Times the sustainable rate, over 6h and 30m at once, at which people are told."""
 
