@@ -1,9 +1,9 @@
-"""Imports Google's Vertex AI clients service by service.
+"""Imports of Google's Vertex AI clients the services and messages in use.
 
-``google.cloud.aiplatform_v1`` imports its thirty services, of which the commands use four; that takes longer than the
-rest of a command. The package names them in ``__lazy_modules__`` for Python 3.15, which imports such modules where they
-are first used (PEP 810). For older ones this finder defers the package's ``__init__`` as a whole: submodules are
-imported as ever, and any other name that somebody asks the package for runs it.
+``google.cloud.aiplatform_v1`` imports its thirty services with their hundred modules of messages; the commands use
+four, and the rest takes longer than all else that a command does. The package names them in ``__lazy_modules__`` for
+Python 3.15, which imports such modules where they are first used (PEP 810). For older ones this finder defers the
+``__init__`` of whole packages: submodules are imported as ever, and any other name that somebody asks for runs it.
 
 Left out: packages of which most is used.
 """
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from importlib.machinery import ModuleSpec
     from types import ModuleType
 
-PACKAGES = frozenset({"google.cloud.aiplatform_v1", "google.cloud.aiplatform_v1beta1"})
+_VERSIONS = ("google.cloud.aiplatform_v1", "google.cloud.aiplatform_v1beta1")
+PACKAGES = frozenset({*_VERSIONS, *(f"{version}.types" for version in _VERSIONS)})
 _SINCE = (3, 15)
 
 

@@ -256,12 +256,15 @@ def _deployed(model: Any) -> Deployed:
 
 def progress(operation: Any) -> Progress:
     """A ``google.longrunning.Operation`` as ``Progress``: its error first, then what it gave. Pure."""
-    from google.cloud.aiplatform_v1 import types as aip  # noqa: PLC0415 - heavy: only when a call is made
+    from google.cloud.aiplatform_v1.types.endpoint_service import (  # noqa: PLC0415 - heavy: only when a call is made
+        DeployModelOperationMetadata,
+    )
+    from google.cloud.aiplatform_v1.types.model_service import UploadModelResponse  # noqa: PLC0415 - see above
     from google.rpc import code_pb2  # noqa: PLC0415 - heavy: only when a call is made
 
     stage = ""
     if operation.metadata.type_url.endswith(".DeployModelOperationMetadata"):
-        found = aip.DeployModelOperationMetadata.deserialize(operation.metadata.value).deployment_stage
+        found = DeployModelOperationMetadata.deserialize(operation.metadata.value).deployment_stage
         stage = found.name if found else ""
     if not operation.done:
         return Progress(done=False, stage=stage)
@@ -271,7 +274,7 @@ def progress(operation: Any) -> Progress:
         return Progress(done=True, error=f"{name}: {one_line(operation.error.message)}", stage=stage)
     result = ""
     if operation.response.type_url.endswith(".UploadModelResponse"):
-        response = aip.UploadModelResponse.deserialize(operation.response.value)
+        response = UploadModelResponse.deserialize(operation.response.value)
         model, version = requests.split_reference(response.model, response.model_version_id)
         result = f"{model}@{version}"
     return Progress(done=True, stage=stage, result=result)

@@ -40,18 +40,25 @@ def model_name(spec: Spec) -> str:
 
 def endpoint_message(spec: Spec) -> Any:
     """The ``Endpoint`` to create."""
-    from google.cloud.aiplatform_v1 import types as aip  # noqa: PLC0415 - heavy: only when a call is made
+    from google.cloud.aiplatform_v1.types.endpoint import (  # noqa: PLC0415 - heavy: only when a call is made
+        ClientConnectionConfig,
+        Endpoint,
+    )
+    from google.cloud.aiplatform_v1.types.service_networking import (  # noqa: PLC0415 - see above
+        PrivateServiceConnectConfig,
+        PSCAutomationConfig,
+    )
 
     wanted = spec.target.endpoint
-    endpoint = aip.Endpoint(display_name=names.endpoint_display_name(spec), labels={names.OWNER_LABEL: spec.name})
+    endpoint = Endpoint(display_name=names.endpoint_display_name(spec), labels={names.OWNER_LABEL: spec.name})
     if wanted.access == "dedicated":
         endpoint.dedicated_endpoint_enabled = True
     elif wanted.access == "psc":
-        endpoint.private_service_connect_config = aip.PrivateServiceConnectConfig(
+        endpoint.private_service_connect_config = PrivateServiceConnectConfig(
             enable_private_service_connect=True,
             project_allowlist=list(wanted.allow_projects),
             psc_automation_configs=[
-                aip.PSCAutomationConfig(project_id=item.project, network=item.network) for item in wanted.automation
+                PSCAutomationConfig(project_id=item.project, network=item.network) for item in wanted.automation
             ],
         )
     elif wanted.access == "psa":
@@ -59,7 +66,7 @@ def endpoint_message(spec: Spec) -> Any:
     if wanted.request_timeout:
         from google.protobuf.duration_pb2 import Duration  # noqa: PLC0415 - heavy: only when a call is made
 
-        endpoint.client_connection_config = aip.ClientConnectionConfig(
+        endpoint.client_connection_config = ClientConnectionConfig(
             inference_timeout=Duration(seconds=int(wanted.request_timeout))
         )
     return endpoint
@@ -67,15 +74,16 @@ def endpoint_message(spec: Spec) -> Any:
 
 def model_message(spec: Spec, release: Release) -> Any:
     """The ``Model`` to upload."""
-    from google.cloud.aiplatform_v1 import types as aip  # noqa: PLC0415 - heavy: only when a call is made
+    from google.cloud.aiplatform_v1.types.env_var import EnvVar  # noqa: PLC0415 - heavy: only when a call is made
+    from google.cloud.aiplatform_v1.types.model import Model, ModelContainerSpec, Port  # noqa: PLC0415 - see above
 
     container = spec.container
-    message = aip.ModelContainerSpec(
+    message = ModelContainerSpec(
         image_uri=release.image,
         command=list(container.command),
         args=list(container.args),
-        env=[aip.EnvVar(name=name, value=value) for name, value in container.env.items()],
-        ports=[aip.Port(container_port=container.port)],
+        env=[EnvVar(name=name, value=value) for name, value in container.env.items()],
+        ports=[Port(container_port=container.port)],
         predict_route=container.predict_route or "",
         health_route=container.health_route or "",
     )
@@ -84,7 +92,7 @@ def model_message(spec: Spec, release: Release) -> Any:
 
         message.deployment_timeout = Duration(seconds=int(container.startup_timeout))
     built = f", commit {release.commit}" if release.commit else ""
-    return aip.Model(
+    return Model(
         display_name=spec.model.display_name or spec.name,
         container_spec=message,
         artifact_uri=release.artifact,
@@ -102,9 +110,11 @@ def deployed_model_message(spec: Spec, *, model: str, deployed_id: str) -> Any:
         model: projects/.../models/M@V.
         deployed_id: the id that we choose.
     """
-    from google.cloud.aiplatform_v1 import types as aip  # noqa: PLC0415 - heavy: only when a call is made
+    from google.cloud.aiplatform_v1.types.endpoint import (  # noqa: PLC0415 - heavy: only when a call is made
+        DeployedModel,
+    )
 
-    message = aip.DeployedModel(
+    message = DeployedModel(
         id=deployed_id,
         model=model,
         display_name=f"{spec.name}-{model.rpartition('@')[2]}",
@@ -118,21 +128,28 @@ def deployed_model_message(spec: Spec, *, model: str, deployed_id: str) -> Any:
 
 
 def _dedicated(target: VertexTarget) -> Any:
-    from google.cloud.aiplatform_v1 import types as aip  # noqa: PLC0415 - heavy: only when a call is made
+    from google.cloud.aiplatform_v1.types.accelerator_type import (  # noqa: PLC0415 - heavy: only when a call is made
+        AcceleratorType,
+    )
+    from google.cloud.aiplatform_v1.types.machine_resources import (  # noqa: PLC0415 - see above
+        AutoscalingMetricSpec,
+        DedicatedResources,
+        MachineSpec,
+    )
 
     machine = target.machine
     if machine is None:
         raise SpecError(["target.machine: missing; add machine: {type: n1-standard-4}, or pool: NAME"])
-    message = aip.MachineSpec(machine_type=machine.type)
+    message = MachineSpec(machine_type=machine.type)
     if machine.accelerator:
-        message.accelerator_type = getattr(aip.AcceleratorType, machine.accelerator.api_type)
+        message.accelerator_type = getattr(AcceleratorType, machine.accelerator.api_type)
         message.accelerator_count = machine.accelerator.count
-    return aip.DedicatedResources(
+    return DedicatedResources(
         machine_spec=message,
         min_replica_count=target.replicas.min,
         max_replica_count=target.replicas.max,
         autoscaling_metric_specs=[
-            aip.AutoscalingMetricSpec(metric_name=_AUTOSCALING[name], target=int(value))
+            AutoscalingMetricSpec(metric_name=_AUTOSCALING[name], target=int(value))
             for name, value in target.replicas.scale_on.items()
         ],
         spot=machine.spot,
