@@ -58,6 +58,8 @@ class Prop:
         minimum: of a number.
         maximum: of a number.
         items: what an array or map holds.
+        keys: what each key of a map must be, as a string's property.
+        most: items at most of an array or map.
         fields: of an object.
         ref: name of the object's type in the schema.
         same: whether two values, each perhaps None, mean the same, where that is not equality.
@@ -75,6 +77,8 @@ class Prop:
     minimum: float | None = None
     maximum: float | None = None
     items: Prop | None = None
+    keys: Prop | None = None
+    most: int | None = None
     fields: Mapping[str, Prop] | None = None
     ref: str = ""
     same: Callable[[Any, Any], bool] | None = None
@@ -192,9 +196,19 @@ def _check(prop: Prop, value: Any, path: str) -> list[Failure]:
     if prop.type == "object":
         return check(dict(prop.fields or {}), value, path)
     if prop.items is not None:
-        pairs: Iterable[tuple[Any, Any]] = value.items() if isinstance(value, dict) else enumerate(value)
-        return [failure for key, item in pairs for failure in _item(prop.items, item, child(path, key))]
+        return _many(prop, prop.items, value, path)
     return _leaf(prop, value, path)
+
+
+def _many(prop: Prop, items: Prop, value: Any, path: str) -> list[Failure]:
+    if prop.most is not None and len(value) > prop.most:
+        return [Failure(path, f"must be at most {prop.most}, not {len(value)}")]
+    pairs: Iterable[tuple[Any, Any]] = value.items() if isinstance(value, dict) else enumerate(value)
+    found = []
+    for key, item in pairs:
+        named = _leaf(prop.keys, key, child(path, key)) if prop.keys is not None else []
+        found += named or _item(items, item, child(path, key))
+    return found
 
 
 def _item(prop: Prop, item: Any, path: str) -> list[Failure]:

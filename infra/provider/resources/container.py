@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 _TWO_HOURS = 7200
+_MAX_VALUE, _MAX_ENVIRONMENT = 128 * 1024, 512 * 1024
+"""Bytes of one variable and of all."""
 _STRINGS = Prop(type="string", doc="One of them.")
 _PORT = Prop(type="integer", minimum=1, maximum=65535, doc="A port.")
 
@@ -26,7 +28,7 @@ _PROBE = {
     "tcpPort": Prop(type="integer", minimum=1, maximum=65535, doc="Port that must accept a connection."),
     "grpcPort": Prop(type="integer", minimum=1, maximum=65535, doc="Port of a gRPC health service."),
     "periodSeconds": Prop(type="integer", minimum=1, doc="Seconds between two probes; the API's default is 10."),
-    "timeoutSeconds": Prop(type="integer", minimum=1, doc="Seconds that one may take; not above the period."),
+    "timeoutSeconds": Prop(type="integer", minimum=1, doc="Seconds that one may take; the API's default is 1."),
     "failureThreshold": Prop(type="integer", minimum=1, doc="Failures in a row that count; the API's default is 3."),
     "successThreshold": Prop(type="integer", minimum=1, doc="Successes in a row that count; the API's default is 1."),
     "initialDelaySeconds": Prop(type="integer", minimum=0, doc="Seconds before the first probe."),
@@ -40,6 +42,13 @@ _PROBE_NUMBERS = {
     "initialDelaySeconds": "initial_delay_seconds",
 }
 _PROBES = {"startupProbe": "startup_probe", "healthProbe": "health_probe", "livenessProbe": "liveness_probe"}
+
+_VARIABLE = Prop(
+    type="string",
+    pattern=r"[A-Za-z_][A-Za-z0-9_]*",
+    says="a variable's name: letters, digits and underscores, no digit first",
+    doc=".",
+)
 
 
 def _probe(doc: str) -> Prop:
@@ -61,7 +70,13 @@ CONTAINER = Prop(
         ),
         "command": Prop(type="array", items=_STRINGS, doc="Overrides the image's entrypoint."),
         "args": Prop(type="array", items=_STRINGS, doc="Overrides the image's arguments."),
-        "env": Prop(type="map", items=_STRINGS, doc="Environment; names that start with AIP_ belong to Vertex AI."),
+        "env": Prop(
+            type="map",
+            items=_STRINGS,
+            keys=_VARIABLE,
+            most=200,
+            doc="Environment; names that start with AIP_ belong to Vertex AI.",
+        ),
         "ports": Prop(type="array", items=_PORT, doc="Ports; the first is AIP_HTTP_PORT. The API's default is 8080."),
         "grpcPorts": Prop(type="array", items=_PORT, doc="Ports for gRPC predictions."),
         "predictRoute": Prop(
@@ -98,14 +113,27 @@ def agree(container: Mapping[str, Any], region: Any) -> Iterable[Failure]:
             yield Failure("container.imageUri", f"the image is in {where}, it must be in the model's region {region}")
     if container.get("invokeRoutePrefix") and container.get("predictRoute"):
         yield Failure("container.predictRoute", "excludes invokeRoutePrefix; keep one of them")
-    environment = container.get("env")
-    for name in environment if isinstance(environment, dict) else ():
-        if name.startswith("AIP_"):
-            yield Failure(child("container.env", name), "names that start with AIP_ belong to Vertex AI; rename it")
+    if isinstance(container.get("env"), dict):
+        yield from _environment(container["env"])
     for name in _PROBES:
         probe = container.get(name)
-        if isinstance(probe, dict) and sum(probe.get(action) is not None for action in _PROBE_ACTIONS) != 1:
+        if not isinstance(probe, dict):
+            continue
+        if sum(probe.get(action) is not None for action in _PROBE_ACTIONS) != 1:
             yield Failure(f"container.{name}", f"must have exactly one of {', '.join(_PROBE_ACTIONS)}")
+        elif probe.get("httpPort") is not None and probe.get("httpPath") is None:
+            yield Failure(f"container.{name}.httpPort", "goes with httpPath; remove it")
+
+
+def _environment(variables: Mapping[str, Any]) -> Iterable[Failure]:
+    sizes = {name: len(value.encode()) for name, value in variables.items() if isinstance(value, str)}
+    for name in variables:
+        if name.startswith("AIP_"):
+            yield Failure(child("container.env", name), "names that start with AIP_ belong to Vertex AI; rename it")
+        elif sizes.get(name, 0) >= _MAX_VALUE:
+            yield Failure(child("container.env", name), f"must be smaller than {_MAX_VALUE} bytes; put it in a file")
+    if sum(sizes.values()) > _MAX_ENVIRONMENT:
+        yield Failure("container.env", f"must be at most {_MAX_ENVIRONMENT} bytes in all; put some in a file")
 
 
 def message(container: Mapping[str, Any]) -> Any:

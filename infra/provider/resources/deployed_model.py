@@ -35,6 +35,7 @@ SCALE_ON = {
 }
 """Property -> metric of AutoscalingMetricSpec, as the SDK's ``Endpoint.deploy`` names them."""
 _PERCENT = ("cpuUtilization", "gpuDutyCycle")
+_TPUS = ("ct5lp-", "ct6e-", "tpu7x-")
 RESERVATIONS = {"any": "ANY_RESERVATION", "none": "NO_RESERVATION", "specific": "SPECIFIC_RESERVATION"}
 
 
@@ -63,7 +64,12 @@ _RESERVATION = Prop(
         "key": Prop(type="string", doc="compute.googleapis.com/reservation-name (specific)."),
         "values": Prop(
             type="array",
-            items=Prop(type="string", doc="One."),
+            items=Prop(
+                type="string",
+                pattern=r"projects/[^/]+/zones/[^/]+/reservations/.+",
+                says="projects/P/zones/Z/reservations/NAME",
+                doc="One.",
+            ),
             doc="projects/P/zones/Z/reservations/NAME (specific).",
         ),
     },
@@ -83,7 +89,12 @@ _MACHINE = Prop(
         "gpuPartitionSize": Prop(
             type="string", doc="MIG partition, such as 1g.10gb; the accelerator's count is then 1."
         ),
-        "tpuTopology": Prop(type="string", doc="Topology of a TPU slice, such as 2x2x1."),
+        "tpuTopology": Prop(
+            type="string",
+            pattern=r"([0-9]+(x[0-9]+){1,2})?",
+            says="a topology, such as 2x2x1",
+            doc="Topology of a TPU slice, such as 2x2x1.",
+        ),
         "spot": Prop(type="boolean", doc="Spot VMs: cheaper, preemptible."),
         "reservation": _RESERVATION,
     },
@@ -128,7 +139,13 @@ INPUTS: dict[str, Prop] = {
         says="1 to 10 digits that do not start with 0",
         doc="Its id on the endpoint, 1 to 10 digits; derived from the resource and its fixed properties if absent.",
     ),
-    "displayName": Prop(type="string", replace=True, doc="Name shown in the console; the model's where absent."),
+    "displayName": Prop(
+        type="string",
+        replace=True,
+        pattern=r"(?s).{0,128}",
+        says="at most 128 characters",
+        doc="Name shown in the console; the model's where absent.",
+    ),
     "machine": _MACHINE,
     "replicas": _REPLICAS,
     "scaleOn": _SCALE_ON,
@@ -140,7 +157,13 @@ INPUTS: dict[str, Prop] = {
         says="projects/P/locations/L/deploymentResourcePools/R",
         doc="DeploymentResourcePool to share machines with; excludes machine, replicas and scaleOn.",
     ),
-    "serviceAccount": Prop(type="string", replace=True, doc="Identity of the container."),
+    "serviceAccount": Prop(
+        type="string",
+        replace=True,
+        pattern=r"([^@\s]+@[^@\s]+)?",
+        says="a service account's email address",
+        doc="Identity of the container, an email address.",
+    ),
     "accessLogging": Prop(type="boolean", replace=True, doc="Log each request."),
     "containerLogging": Prop(type="boolean", default=True, doc="Log what the container prints. Changed in place."),
     "owner": owner("rollout", "it and what else is deployed"),
@@ -198,6 +221,9 @@ def _agree(inputs: Inputs) -> Iterable[Failure]:
     machine = inputs.get("machine")
     if isinstance(machine, dict):
         yield from _machine(machine)
+        busy = (inputs.get("scaleOn") or {}).get("gpuDutyCycle") if inputs.get("scaleOn") is not UNKNOWN else None
+        if busy and isinstance(machine.get("type"), str) and not machine.get("accelerator"):
+            yield Failure("scaleOn.gpuDutyCycle", "is of a machine with a GPU; use another target")
     if isinstance(inputs.get("replicas"), dict):
         yield from _replicas(inputs["replicas"])
 
@@ -221,15 +247,27 @@ def _machine(machine: Mapping[str, Any]) -> Iterable[Failure]:
     mismatch = machines.explain_mismatch(kind, accelerator)
     if mismatch:
         yield Failure("machine.accelerator", "; ".join(mismatch))
-    if machine.get("gpuPartitionSize") and (accelerator is None or accelerator.count != 1):
-        yield Failure("machine.gpuPartitionSize", "needs an accelerator with a count of 1")
+    yield from _parts(kind, accelerator, machine)
     reservation = machine.get("reservation")
     if isinstance(reservation, dict) and reservation.get("type") in RESERVATIONS:
-        named = reservation.get("key") is not None and reservation.get("values") is not None
+        named = bool(reservation.get("key") and reservation.get("values"))
         if (reservation["type"] == "specific") != named:
             yield Failure("machine.reservation", "key and values go with type: specific, and only with it")
         if machine.get("spot") is True and reservation["type"] != "none":
             yield Failure("machine.reservation", "spot VMs use no reservations; remove spot or the reservation")
+
+
+def _parts(kind: str, accelerator: Any, machine: Mapping[str, Any]) -> Iterable[Failure]:
+    """Parts of a GPU, slices of a TPU."""
+    partition = machine.get("gpuPartitionSize")
+    if partition and (accelerator is None or accelerator.count != 1):
+        yield Failure("machine.gpuPartitionSize", "needs an accelerator with a count of 1")
+    elif isinstance(partition, str) and partition:
+        wrong = machines.explain_partition(accelerator, partition)
+        if wrong:
+            yield Failure("machine.gpuPartitionSize", "; ".join(wrong))
+    if machine.get("tpuTopology") and not kind.startswith(_TPUS):
+        yield Failure("machine.tpuTopology", f"is of TPU machines, and {kind} is none; remove it")
 
 
 def _replicas(replicas: Mapping[str, Any]) -> Iterable[Failure]:

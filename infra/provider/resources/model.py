@@ -36,7 +36,13 @@ DEFAULT_ALIAS = "default"
 OF_MODEL = ("display_name", "description")
 """Fields that all versions share; an update of them must not name a version (UpdateModelRequest)."""
 
-_ALIAS = r"[a-z]([a-zA-Z0-9-]{0,126}[a-z0-9])?"
+_ALIAS = r"[a-z][a-zA-Z0-9-]{0,126}[a-z0-9]"
+_KEY = Prop(
+    type="string",
+    pattern=r"[a-z][a-z0-9_-]{0,62}",
+    says="a key of at most 63 of a-z, 0-9, _ and - after a letter",
+    doc=".",
+)
 _LABEL = Prop(type="string", pattern=r"[a-z0-9_-]{0,63}", says="at most 63 of a-z, 0-9, _ and -", doc="A value.")
 _STRING = Prop(type="string", doc="One.")
 
@@ -64,7 +70,12 @@ INPUTS: dict[str, Prop] = {
         says="1 to 63 of a-z, 0-9, _ and -",
         doc="Id of the model; the resource's name, in lower case, where absent.",
     ),
-    "displayName": Prop(type="string", doc="Name shown in the console; the model's id where absent."),
+    "displayName": Prop(
+        type="string",
+        pattern=r"(?s).{1,128}",
+        says="1 to 128 characters",
+        doc="Name shown in the console; the model's id where absent.",
+    ),
     "description": Prop(type="string", doc="What the model is."),
     "versionDescription": Prop(type="string", doc="What this version is."),
     "versionAliases": Prop(
@@ -76,6 +87,8 @@ INPUTS: dict[str, Prop] = {
     "labels": Prop(
         type="map",
         items=_LABEL,
+        keys=_KEY,
+        most=63,
         doc="All labels of the version and of the model, which its versions share; others are removed. "
         f"{CONTENT_LABEL} is the provider's own.",
     ),
@@ -123,6 +136,11 @@ def _agree(inputs: Inputs) -> Iterable[Failure]:
     labels = inputs.get("labels")
     if isinstance(labels, dict) and CONTENT_LABEL in labels:
         yield Failure(f'labels["{CONTENT_LABEL}"]', "is the provider's own label; choose another key")
+    written = inputs.get("versionAliases")
+    aliases = written if isinstance(written, list) else []
+    for index, alias in enumerate(aliases):
+        if isinstance(alias, str) and alias in aliases[:index]:
+            yield Failure(f"versionAliases[{index}]", f"{alias} is written twice; remove one")
     found = inputs.get("container")
     if isinstance(found, dict):
         yield from container.agree(found, inputs.get("region"))

@@ -181,7 +181,7 @@ class SloSpec(SpecModel):
     days: int = Field(default=28, ge=1, le=30)
     """Length of the rolling period in days."""
     fast_burn: float = Field(default=14.4, gt=1)
-    """Times the sustainable rate, over 1h and 5m at once, at which people are paged; no alert where no outage reaches it."""
+    """Times the sustainable rate, over 1h and 5m at once, at which people are paged, where an outage reaches it."""
     slow_burn: float = Field(default=6.0, gt=1)
     """Times the sustainable rate, over 6h and 30m at once, at which people are told."""
 

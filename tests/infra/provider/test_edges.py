@@ -62,7 +62,6 @@ WRITTEN_OUT = {
             "type": "a2-highgpu-1g",
             "accelerator": "A100:1",
             "gpuPartitionSize": "1g.5gb",
-            "tpuTopology": "2x2x1",
             "spot": False,
             "reservation": {"type": "specific", "key": "k", "values": ["projects/p/zones/z/reservations/r"]},
         },
