@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    Runs = Callable[..., tuple[int, dict[str, Any]]]
+
 HELD = "1h"
 """A hold that an alert, a gate or a command ends, and never its own time: nothing is late for it."""
 PAUSED = 12
@@ -93,17 +95,9 @@ class Rollouts:
         return as_json(self.run(verb, "-o", "json", *arguments))
 
     def through(
-        self,
-        verb: str,
-        *arguments: str,
-        where: tuple[str, ...] = (),
-        by: Callable[..., tuple[int, dict[str, Any]]] | None = None,
+        self, verb: str, *arguments: str, where: tuple[str, ...] = (), by: Runs | None = None
     ) -> tuple[int, dict[str, Any]]:
-        """As ``json``, for a rollout that has to pass its gates, on whatever machine.
-
-        Where the machine stood still for seconds of a hold, requests or metrics are missing, and a gate that cannot
-        tell pauses the rollout, as it shall. Then it is resumed, as a person would, and the step is measured anew.
-        Nothing but too little is forgiven: what a gate holds against a version stays.
+        """As ``json``, for a rollout that has to pass its gates on whatever machine; see ``resumed``.
 
         Args:
             verb: start or resume.
@@ -111,14 +105,23 @@ class Rollouts:
             where: arguments of the resuming ones, too.
             by: runs a command instead of ``json``.
         """
-        by = by or self.json
-        code, view = by(verb, *arguments, *where)
+        return self.resumed(*(by or self.json)(verb, *arguments, *where), where=where, by=by)
+
+    def resumed(
+        self, code: int, view: dict[str, Any], *, where: tuple[str, ...] = (), by: Runs | None = None
+    ) -> tuple[int, dict[str, Any]]:
+        """What a command came to, or what resuming came to if too little was measured.
+
+        Where the machine stood still for seconds of a hold, requests or metrics are missing, and a gate that cannot
+        tell pauses the rollout, as it shall. Then it is resumed, as a person would, and the step is measured anew.
+        Nothing but too little is forgiven: what a gate holds against a version stays.
+        """
         for _ in range(_RESUMES):
             why = self.reasons(view)
             if code != PAUSED or not all(_TOO_LITTLE.search(reason) for reason in why):
                 break
             warnings.warn(f"{self.name}: resumed, because too little was measured: {why}", stacklevel=2)
-            code, view = by("resume", *where)
+            code, view = (by or self.json)("resume", *where)
         return code, view
 
     @staticmethod
