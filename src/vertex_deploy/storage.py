@@ -88,7 +88,7 @@ class StorageCaller:
             except auth.GoogleAuthError as error:
                 code, message = code_of(error), str(error)
             except api.GoogleAPICallError as error:
-                code, message = _code(error), error.message
+                code, message = _code(error), _said(error)
             except _broken_off() as error:
                 code, message = "UNAVAILABLE", type(error).__name__
             # Full jitter: several controllers must not come back together.
@@ -108,6 +108,14 @@ class StorageCaller:
 def _code(error: Any) -> str:
     status = int(error.code or 0)
     return "UNAVAILABLE" if status >= _SERVER_ERROR else CODES.get(status, "UNKNOWN")
+
+
+def _said(error: Any) -> str:
+    """What the API said: of a refused upload, the client's message is the whole exchange."""
+    try:
+        return str(error.response.json()["error"]["message"])
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return str(error.message)
 
 
 def _broken_off() -> tuple[type[Exception], ...]:

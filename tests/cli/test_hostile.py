@@ -70,7 +70,11 @@ def test_a_release_file_that_is_none(desk: Desk, verb: str, content: bytes | Non
 @pytest.mark.parametrize("verb", COMMANDS)
 @pytest.mark.parametrize(
     ("store", "code", "words"),
-    [("s3://b/x", 2, "write a folder, or gs://"), ("gs://", 2, "gs://BUCKET/PREFIX"), ("", 2, "write a folder")],
+    [
+        ("s3://b/x", 2, "write a folder, or gs://"),
+        ("gs://", 2, "--store gs://: not a place in"),
+        ("", 2, "write a folder"),
+    ],
 )
 def test_a_store_that_is_no_place(desk: Desk, verb: str, store: str, code: int, words: str) -> None:
     said = desk.call("rollout", verb, str(desk.file), "--store", store)

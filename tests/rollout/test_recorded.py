@@ -33,7 +33,10 @@ def test_what_a_rollout_measured_is_read_back_and_judged_as_it_was() -> None:
     assert parse_history(json.dumps([entry_to_json(entry) for entry in entries])) == entries
     verdict = world.record().verdict
     assert verdict is not None
-    last = replay_entries(entries, world.spec.rollout.gates)[-1]
+    verdicts = replay_entries(entries, world.spec.rollout.gates)
+    # Before the split nothing of the canary could be measured, and for how long is not told.
+    assert verdicts[0].explanation == "error_rate of the canary was not measured"
+    last = verdicts[-1]
     assert (last.outcome, last.explanation) == (verdict["outcome"], verdict["explanation"])
 
 

@@ -58,6 +58,10 @@ def test_a_split_that_is_not_as_it_should_be_shows_both() -> None:
     assert "│  ├─ stable ██████████████······  70%  (desired 90%)  111  m@1  replicas unknown" in text(world)
     assert "paused" in text(world)
     assert view(world).exit_code == 12
+    assert (
+        "\n├─ go on: `rollout resume` (the step anew) or `rollout promote` (the next one); back: `rollout abort`\n"
+        in text(world)
+    )
 
 
 def test_replicas_are_those_of_the_last_look_and_change_without_an_entry_in_the_history() -> None:
@@ -104,6 +108,16 @@ def test_an_ended_rollout_shows_its_ending_and_the_verdict_it_ended_on() -> None
     assert (found.ending, found.exit_code, found.left) == ("rolled_back", 10, None)
     assert [gate.outcome for gate in found.gates] == ["fail"]
     assert text(world).startswith("lite0  rolled_back  step 1 of 3 (10%)\n├─ error_rate of the canary is")
+
+
+def test_a_version_that_is_gone_at_the_end_is_not_said_to_have_unknown_replicas() -> None:
+    world = World(errors=0.3)
+    controller = world.start()
+    while controller.record.phase is not Phase.HOLDING:
+        step(controller)
+    assert text(world).count("replicas unknown") == 2
+    controller.run()
+    assert "│  └─ canary ····················   0%  CANARY  m@2\n" in text(world)
 
 
 def test_a_rollout_with_nothing_to_do_shows_no_version_that_was_never_deployed() -> None:

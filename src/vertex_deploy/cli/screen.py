@@ -91,7 +91,8 @@ class Screen:
         self._event({"rollout": record.id, **_member(record), **entry.to_json()})
         if self._worth_a_line(entry):
             who = f"{record.group.member:<12} " if record.group else ""
-            self._print(f"{clock_time(entry.at)}  {who}{self._phase(entry, record):<17} {entry.text}")
+            mark = "warning: " if entry.kind == "warning" else ""
+            self._print(f"{clock_time(entry.at)}  {who}{self._phase(entry, record):<17} {mark}{entry.text}")
         self.record(record)
 
     def _phase(self, entry: LogEntry, record: Record) -> str:

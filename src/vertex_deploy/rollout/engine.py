@@ -26,7 +26,7 @@ from vertex_deploy.rollout.alerting import AlertWatch, watching
 from vertex_deploy.rollout.blobs import DirectoryBlobs
 from vertex_deploy.rollout.controller import Controller
 from vertex_deploy.rollout.evidence import Evidence
-from vertex_deploy.rollout.gcs import GcsBlobs
+from vertex_deploy.rollout.gcs import GcsBlobs, parse_url
 from vertex_deploy.rollout.notify import notifier_for
 from vertex_deploy.rollout.plan import plan_of, spec_of
 from vertex_deploy.rollout.preflight import another, static_traffic
@@ -69,6 +69,7 @@ def open_store(name: str, root: Path | str = ROOT) -> RolloutStore:
     if not _KEY.fullmatch(name):
         raise StateError(f"{root}: {name!r} is no name of a store of rollouts; abort the rollout of the group by hand")
     if str(root).startswith(SCHEME):
+        parse_url(str(root))
         where = f"{str(root).rstrip('/')}/{name}"
         return RolloutStore(GcsBlobs(where), where, beside=lambda other: open_store(other, root))
     if "://" in str(root) or not str(root):

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 
 ICONS = {"pass": "✔", "fail": "✖", "continue": "…", "insufficient": "○"}
 _BAR, _EVIDENCE_BAR = 20, 10
+_NEXT: Mapping[str, str] = {
+    Phase.PAUSED: "go on: `rollout resume` (the step anew) or `rollout promote` (the next one); back: `rollout abort`",
+}
+"""What a person can do where a rollout waits for one, and the reason does not say it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -196,8 +200,11 @@ def lines(view: View) -> list[str]:
     if view.stage:
         head += f"  {view.stage}"
     found = [head, f"├─ {view.reason or view.doing}"]
+    if view.phase in _NEXT:
+        found.append(f"├─ {_NEXT[view.phase]}")
     if view.shares:
-        found += [f"├─ endpoint {short(view.endpoint)}", *_branch([_share_line(share) for share in view.shares])]
+        shares = [_share_line(share, over=bool(view.ended)) for share in view.shares]
+        found += [f"├─ endpoint {short(view.endpoint)}", *_branch(shares)]
     if view.gates:
         widths = (max(len(gate.gate) for gate in view.gates), max(len(gate.kind) for gate in view.gates))
         title = "├─ gates, with the evidence against the new version"
@@ -225,10 +232,12 @@ def _branch(entries: list[str]) -> list[str]:
     return [f"│  {'└' if number == len(entries) else '├'}─ {entry}" for number, entry in enumerate(entries, 1)]
 
 
-def _share_line(share: Share) -> str:
+def _share_line(share: Share, *, over: bool) -> str:
     bar = ("█" * round(share.actual * _BAR / 100)).ljust(_BAR, "·")
     off = "" if share.actual == share.desired else f"  (desired {share.desired}%)"
-    parts = (f"{share.role:<6} {bar} {share.actual:>3}%{off}", share.id, share.model, _replicas(share))
+    # At the end, what has no traffic is undeployed as a rule, and the API no longer speaks of its replicas.
+    gone = over and share.replicas is None and not share.actual
+    parts = (f"{share.role:<6} {bar} {share.actual:>3}%{off}", share.id, share.model, "" if gone else _replicas(share))
     return "  ".join(part for part in parts if part)
 
 

@@ -31,6 +31,7 @@ def test_a_recorded_history_is_judged(tmp_path):
     path.write_text(text(entry(1), entry(2), entry(3, canary={"requests": 600, "errors": 90})))
     outcomes = [verdict.outcome for verdict in run_history(path, GATES)]
     assert outcomes == [Outcome.PASS, Outcome.PASS, Outcome.FAIL]
+    assert run_history(path, GATES)[0].explanation == "the one check passes"
 
 
 def test_entries_are_written_as_they_are_read():

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from vertex_deploy.rollout.judge import histograms
 from vertex_deploy.rollout.judge.intake import start_of
 from vertex_deploy.rollout.judge.verdict import Kind, Outcome, Reading, Unit, Window
+from vertex_deploy.spec.units import format_duration
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -218,7 +219,7 @@ class Check(ABC):
         if self.last_measured is None or (age is not None and age > gate.no_data_after):
             silent = age is not None and age > gate.no_data_after
             who = "canary and stable" if self.kind == "relative" else "the canary"
-            since = f" for {age:.0f} s" if age else ""
+            since = f" for {format_duration(float(round(age)))}" if age is not None and age >= 1 else ""
             text = f"{metric} of {who} was not measured{since}"
             if silent and gate.no_data == "fail":
                 return Outcome.FAIL, f"{text}, and the gate fails without data"

@@ -187,4 +187,5 @@ def _combine(pairs: Sequence[tuple[Gate, Reading]], gates: Sequence[Gate]) -> tu
             if reading.outcome is outcome:
                 return outcome, reading.explanation
     extra = f"; failing without a veto: {', '.join(gate.label for gate, _ in failed)}" if failed else ""
-    return Outcome.PASS, f"all {len(deciding)} checks pass{extra}"
+    passing = f"all {len(deciding)} checks pass" if len(deciding) > 1 else "the one check passes"
+    return Outcome.PASS, f"{passing}{extra}"
