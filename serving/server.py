@@ -49,10 +49,14 @@ _WATCH_S = 0.5
 
 
 class Protocol(HttpToolsProtocol):
-    """uvicorn's, with a limit on how long a request's head may take (uvicorn has none before the first request)."""
+    """uvicorn's, with limits on how long a request's head may take and how large it may be, which uvicorn lacks."""
 
     header_timeout_s = 10.0
+    max_head = 64 * 1024
+    """Bytes of a request's target and header fields, and of anything else that is neither them nor a body."""
     _head_timer: asyncio.TimerHandle | None = None
+    _head = 0  # bytes of this request's target and fields
+    _unread = 0  # bytes since the last that were of use: a field that never ends, trailers, chunk extensions
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A new connection has so long for its first head."""
@@ -61,13 +65,52 @@ class Protocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         """So has each next request, from its first byte."""
+        self._head = 0
         super().on_message_begin()
         self._arm()
 
     def on_headers_complete(self) -> None:
         """In time."""
         self._disarm()
+        self._unread = 0
         super().on_headers_complete()
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes; too many that are part of no body end the connection."""
+        self._unread += len(data)
+        super().data_received(data)
+        if self._unread > self.max_head and not self.transport.is_closing():
+            self.send_400_response("")
+
+    def on_url(self, url: bytes) -> None:
+        """A part of the target."""
+        self._count(len(url))
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A field of the head, or of the trailer."""
+        self._count(len(name) + len(value))
+        super().on_header(name, value)
+
+    def on_body(self, body: bytes) -> None:
+        """A part of the body."""
+        self._unread = 0
+        super().on_body(body)
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is no request, or too large a head."""
+        if max(self._head, self._unread) <= self.max_head:
+            super().send_400_response(msg)
+            return
+        self.transport.write(
+            b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+        )
+        self.transport.close()
+
+    def _count(self, size: int) -> None:
+        self._head += size
+        if self._head > self.max_head:
+            raise ValueError("too large a head")  # the parser stops, and uvicorn calls send_400_response
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Nothing to wait for."""
