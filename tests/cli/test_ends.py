@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import subprocess
 import sys
+import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,10 +18,11 @@ from vertex_deploy.cli import rollout, steer
 from vertex_deploy.cli.output import OutputFormat
 from vertex_deploy.cli.screen import Screen
 from vertex_deploy.errors import CloudError, StateError
+from vertex_deploy.rollout.clock import ManualClock
 from vertex_deploy.rollout.store import RolloutStore
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 
 def failing(patch: pytest.MonkeyPatch, method: str, error: Exception, *, once_over: bool = True) -> None:
@@ -179,6 +183,67 @@ def test_ctrl_c_in_a_hold_leaves_traffic_where_it_is_and_start_goes_on(desk: Des
     assert (said.code, said.json["id"], said.json["ending"]) == (0, held["id"], "promoted")
 
 
+@contextmanager
+def handled(number: signal.Signals, how: signal.Handlers) -> Iterator[None]:
+    """As this process may have been started: a runner of tests ignores some signals, or takes them."""
+    before = signal.signal(number, how)
+    try:
+        yield
+    finally:
+        signal.signal(number, before)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_a_scheduler_that_ends_the_process_and_a_terminal_that_goes_away_are_taken_as_ctrl_c(
+    desk: Desk, number: signal.Signals, code: int
+) -> None:
+    sleeps = iter(range(20))
+
+    def end() -> None:
+        if next(sleeps, None) is None:
+            desk.clock.meanwhile = lambda: None
+            os.kill(os.getpid(), number)
+            time.sleep(60)  # the signal ends it
+
+    desk.clock.meanwhile = end
+    with handled(number, signal.SIG_DFL):
+        said = desk.run("start", "--plain")
+        assert signal.getsignal(number) is signal.SIG_DFL
+    assert said.code == code
+    assert said.out.splitlines()[-1].startswith("interrupted: traffic stays where it is; ")
+    held = desk.run("status", "-o", "json").json
+    assert (held["phase"], held["controller"]) == ("holding", "")
+
+
+def test_a_signal_that_is_ignored_stays_ignored(desk: Desk) -> None:
+    desk.clock.meanwhile = lambda: os.kill(os.getpid(), signal.SIGHUP)
+    with handled(signal.SIGHUP, signal.SIG_IGN):
+        assert desk.run("start", "--plain").code == 0
+
+
+def test_waiting_has_an_end_where_one_is_given(desk: Desk) -> None:
+    desk.world.start()
+    said = desk.run("status", "--wait", "--timeout", "10m")
+    assert said.code == 6
+    assert said.error.endswith(" is still preflight; see `rollout status`, or wait longer")
+    assert desk.clock.time == pytest.approx(ManualClock().time + 600, abs=2)
+    assert desk.run("start").code == 0
+    assert desk.run("status", "--wait", "--timeout", "1s").code == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--timeout", "10m"), "--timeout is of --wait; give both"),
+        (("--wait", "--timeout", "10"), "--timeout: "),
+    ],
+)
+def test_a_timeout_that_means_nothing_is_a_wrong_command_line(desk: Desk, options: tuple[str, ...], words: str) -> None:
+    said = desk.run("status", *options)
+    assert said.code == 2
+    assert words in said.error
+
+
 def test_ctrl_c_of_who_follows_another_controller_ends_the_watching_only(desk: Desk) -> None:
     controller = desk.world.start()
     controller.run(stop=lambda record: bool(record.verdict))
@@ -316,6 +381,13 @@ def test_help_of_the_group_is_that_of_its_commands(desk: Desk) -> None:
     text = desk.call("rollout", "--help").out
     for verb in ("start", "status", "watch", *STEERING, "retry", "history", "report", "plan", "tick", "judge"):
         assert any(line.split()[:1] == [verb] for line in text.splitlines()), verb
+
+
+@pytest.mark.parametrize("group", ["rollout", "local", "build"])
+def test_the_help_of_a_group_cuts_no_sentence_off(desk: Desk, monkeypatch: pytest.MonkeyPatch, group: str) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    text = desk.call(group, "--help").out
+    assert "..." not in text.partition("Commands:")[2]
 
 
 @pytest.mark.parametrize("form", ["text", "json"])

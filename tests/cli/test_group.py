@@ -159,6 +159,13 @@ def test_status_wait_returns_when_whoever_drives_it_has_come_somewhere(group: De
     assert {view["phase"] for view in said.json["members"].values()} <= {"keeping_stable", "awaiting_group", "done"}
 
 
+def test_status_wait_of_a_group_has_an_end_where_one_is_given(group: Desk) -> None:
+    begun_on_a_laptop(group)
+    said = group.run("status", *PROD, "--wait", "--timeout", "10m")
+    assert said.code == 6
+    assert said.error.startswith("us is still ")
+
+
 def test_promote_where_nobody_waits_is_refused_and_an_approval_is_for_all(group: Desk) -> None:
     steps = [{"weight": 10, "hold": "1m"}, {"weight": 100, "approval": True}]
     group.write(GROUPED | {"rollout": SPEC["rollout"] | {"steps": steps}})

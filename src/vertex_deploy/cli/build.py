@@ -32,7 +32,10 @@ def contract(
     strict: Annotated[bool, typer.Option("--strict", help="Broken `should` rules fail too.")] = False,
     output: Output = OutputFormat.TEXT,
 ) -> None:
-    """Check that a running container keeps Vertex AI's contract (exit 7 where it does not)."""
+    """Check that a running container keeps Vertex AI's contract.
+
+    Exits with 7 if it does not.
+    """
     import time  # noqa: PLC0415 - beside its only use
 
     from vertex_deploy.contract import HttpServer, Routes, Sample, run  # noqa: PLC0415 - --help must not wait for it
@@ -61,7 +64,10 @@ def upload(
     timeout: Annotated[float, typer.Option("--timeout", help="Seconds that the upload may take.")] = 3600.0,
     output: Output = OutputFormat.TEXT,
 ) -> None:
-    """Upload a release as a model version, if it is not there yet; a rollout then finds it."""
+    """Upload a release as a model version, if it is not there.
+
+    A rollout then finds it.
+    """
     import time  # noqa: PLC0415 - beside its only use
 
     from vertex_deploy.release import build_release, read_pins  # noqa: PLC0415 - --help must not wait for it

@@ -163,7 +163,10 @@ def env(
     shell: Annotated[bool, typer.Option("--shell", help="Lines for a shell (the default).")] = True,
     output: Output = _TEXT,
 ) -> None:
-    """Print the variables that point gcloud, the SDK and this tool at Local Vertex."""
+    """Print the variables that point clients at Local Vertex.
+
+    Clients are gcloud, the SDK and this tool.
+    """
     del shell
     running = _state(data).require()
     variables = environment.variables(running)
@@ -192,7 +195,10 @@ def fault(
     clear: Annotated[bool, typer.Option("--clear", help="Remove the fault of TARGET, or all.")] = False,
     output: Output = _TEXT,
 ) -> None:
-    """Break a model on purpose; without options, list the faults that are set."""
+    """Break a model on purpose, or list the faults that are set.
+
+    Without options they are listed.
+    """
     running = _state(data).require()
     acts = [name for name, wanted in (("kill", kill_replica), ("preempt", preempt)) if wanted]
     if clear:

@@ -156,14 +156,15 @@ def plan(group: Members, *, spec_file: Path, output: OutputFormat, release_file:
     raise typer.Exit(ExitCode.OK if all(one.starts for one in found.values()) else ExitCode.ROLLOUT)
 
 
-def status(group: Members, *, output: OutputFormat, wait: bool, **_: Any) -> None:
+def status(group: Members, *, output: OutputFormat, wait: bool, timeout: str | None, **_: Any) -> None:
     """As ``rollout status``."""
     from vertex_deploy.rollout import lockstep  # noqa: PLC0415 - --help must not wait for it
     from vertex_deploy.rollout.clock import SystemClock  # noqa: PLC0415 - see above
 
+    patience = shown.patience(timeout, wait=wait)
     records = lockstep.newest(group.stores)
     if wait:
-        records = lockstep.follow(group.stores, clock=SystemClock(), until=lockstep.come_somewhere, alone=True)
+        records = lockstep.wait(group.stores, clock=SystemClock(), timeout=patience)
     views = views_of(group, records)
     data = as_json(group, {member: view.to_json() for member, view in views.items()})
     emit(data, output, lambda: "\n".join(lines_of(group, views)))

@@ -8,8 +8,10 @@ from __future__ import annotations
 import importlib
 import io
 import os
+import signal
 import sys
 import traceback
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
@@ -21,7 +23,7 @@ from vertex_deploy.cli import deferred
 from vertex_deploy.errors import ExitCode, UsageError, VertexDeployError, printable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 # Command -> (module, attribute, one-line help).
 COMMANDS: Mapping[str, tuple[str, str, str]] = {
@@ -35,8 +37,11 @@ COMMANDS: Mapping[str, tuple[str, str, str]] = {
 EXTRAS = ("local",)
 """Commands whose module needs the extra of the same name."""
 
-INTERRUPTED = 130
-"""What a shell reports for a process ended by SIGINT."""
+SIGNALLED = 128
+"""What a shell reports for a process ended by a signal, less the signal's number."""
+
+INTERRUPTED = SIGNALLED + signal.SIGINT
+"""Of Ctrl-C: 130."""
 
 EXAMPLE = "vertex-deploy check && vertex-deploy rollout start --env local"
 
@@ -121,21 +126,46 @@ def root(
     ctx.obj["debug"] = debug
 
 
+@contextmanager
+def _interruptible(settings: dict[str, Any]) -> Iterator[None]:
+    """Let SIGTERM (a scheduler, a cancelled build) and SIGHUP (a terminal that went away) end as Ctrl-C does.
+
+    A lease is given back then, and the cursor with it. Which signal came is in the settings.
+    """
+
+    def end(number: int, _frame: object) -> NoReturn:
+        settings["signal"] = number
+        raise KeyboardInterrupt
+
+    # One that is ignored, as under nohup, stays ignored.
+    ours = [n for n in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) is signal.SIG_DFL]
+    for number in ours:
+        signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for number in ours:
+            signal.signal(number, signal.SIG_DFL)
+
+
 def main() -> NoReturn:
     """Run the command line; never returns.
 
     Every ``VertexDeployError`` ends here as ``error: ...`` on stderr and its class's exit code; so does a wrong
     command line (exit code 2). Anything else is a bug and keeps its traceback.
     """
-    settings: dict[str, Any] = {"debug": False}
+    settings: dict[str, Any] = {"debug": False, "signal": signal.SIGINT}
     deferred.install()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             # What a terminal of another encoding cannot show is a question mark, not the end of a rollout.
             stream.reconfigure(errors="replace")
     try:
-        code = app(standalone_mode=False, prog_name="vertex-deploy", obj=settings)
+        with _interruptible(settings):
+            code = app(standalone_mode=False, prog_name="vertex-deploy", obj=settings)
         sys.stdout.flush()
+        if code == INTERRUPTED:  # what typer makes of an interrupt
+            code = SIGNALLED + settings["signal"]
     except VertexDeployError as error:
         if settings["debug"]:
             traceback.print_exc()
@@ -143,7 +173,7 @@ def main() -> NoReturn:
     except typer.TyperException as error:
         _usage(error)
     except (KeyboardInterrupt, typer.Abort):
-        sys.exit(INTERRUPTED)
+        sys.exit(SIGNALLED + settings["signal"])
     except BrokenPipeError:
         # The reader went away (`| head`): not our error, and nothing more can be printed.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -44,7 +44,10 @@ def start(
     ] = False,
     root: Root = ROOT,
 ) -> None:
-    """Start a rollout, or go on with the one that is under way, and stay until it ends or pauses."""
+    """Start a rollout, or go on with it, until it ends or pauses.
+
+    Ctrl-C leaves traffic where it is, and the next start goes on.
+    """
     from vertex_deploy.rollout import engine, session  # noqa: PLC0415 - --help must not wait for it
     from vertex_deploy.rollout.clock import SystemClock  # noqa: PLC0415 - see above
     from vertex_deploy.rollout.machine import Phase  # noqa: PLC0415 - see above
@@ -85,7 +88,10 @@ def plan(
     release_file: Release = None,
     root: Root = ROOT,
 ) -> None:
-    """Say what `rollout start` would do, changing nothing (exit 6 if it would be refused)."""
+    """Say what `rollout start` would do; nothing is changed.
+
+    Exits with 6 if it would be refused.
+    """
     import time  # noqa: PLC0415 - beside its only use
 
     from vertex_deploy.errors import ExitCode  # noqa: PLC0415 - --help must not wait for it
@@ -111,7 +117,10 @@ def retry(
     plain: Plain = False,
     root: Root = ROOT,
 ) -> None:
-    """Try the newest rollout again, after it failed, was aborted or rolled back: same spec, same release."""
+    """Try the newest rollout again: same spec, same release.
+
+    It failed, was aborted, or rolled back.
+    """
     from vertex_deploy.rollout import session  # noqa: PLC0415 - --help must not wait for it
     from vertex_deploy.rollout.clock import SystemClock  # noqa: PLC0415 - see above
 
@@ -136,23 +145,30 @@ def status(
     wait: Annotated[
         bool, typer.Option("--wait", help="Block until it is promoted, over, paused or waits for an approval.")
     ] = False,
+    timeout: Annotated[
+        str | None, typer.Option("--timeout", metavar="TIME", help="With --wait: for so long at most, such as 30m.")
+    ] = None,
     env: Env = None,
     output: Output = OutputFormat.TEXT,
     root: Root = ROOT,
 ) -> None:
-    """Show where the newest rollout is, and return at once (exit 0 whatever it is).
+    """Show where the newest rollout is, and return at once.
 
-    With --wait: when it has come somewhere, with the rollout's own exit code. Nobody has to drive it meanwhile.
+    Exits with 0 whatever it is.
+
+    With --wait: when it has come somewhere, with the rollout's own exit code. Nobody has to drive it meanwhile. If it
+    has come nowhere in --timeout: exit 6.
     """
     from vertex_deploy.rollout.view import lines  # noqa: PLC0415 - --help must not wait for it
 
+    patience = shown.patience(timeout, wait=wait)
     store = shown.store_of(spec_file, env, root)
     record = shown.newest(store)
     if wait:
         from vertex_deploy.rollout import session  # noqa: PLC0415 - --help must not wait for it
         from vertex_deploy.rollout.clock import SystemClock  # noqa: PLC0415 - see above
 
-        record = session.wait(store, clock=SystemClock())
+        record = session.wait(store, clock=SystemClock(), timeout=patience)
     view = shown.view(store, record)
     emit(view.to_json(), output, lambda: "\n".join(lines(view)))
     if wait:
@@ -169,7 +185,10 @@ def watch(
     plain: Plain = False,
     root: Root = ROOT,
 ) -> None:
-    """Watch a rollout that another process drives, until it ends, pauses, or nobody drives it."""
+    """Watch a rollout that another process drives.
+
+    Until it ends, pauses, or nobody drives it.
+    """
     from vertex_deploy.rollout import session  # noqa: PLC0415 - --help must not wait for it
     from vertex_deploy.rollout.clock import SystemClock  # noqa: PLC0415 - see above
 
@@ -220,7 +239,10 @@ def tick(
     plain: Plain = False,
     root: Root = ROOT,
 ) -> None:
-    """Do what is due in the rollout that is under way, and exit: for a scheduler (0 if nothing is)."""
+    """Do what is due in a rollout, and exit: for a scheduler.
+
+    Exits with 0 if nothing is due.
+    """
     from vertex_deploy.errors import NoRollout, RolloutBusy  # noqa: PLC0415 - --help must not wait for it
     from vertex_deploy.rollout import session  # noqa: PLC0415 - see above
     from vertex_deploy.rollout.clock import SystemClock  # noqa: PLC0415 - see above
@@ -249,7 +271,7 @@ def report(
     output: Output = OutputFormat.TEXT,
     root: Root = ROOT,
 ) -> None:
-    """Write a rollout's report (HTML and JSON) anew and say where it is."""
+    """Write a rollout's report anew (HTML and JSON)."""
     from vertex_deploy.rollout.report import report_data, write_report  # noqa: PLC0415 - --help must not wait for it
 
     store = shown.store_of(spec_file, env, root)

@@ -117,6 +117,27 @@ def newest(store: RolloutStore) -> Record:
     return record
 
 
+def patience(timeout: str | None, *, wait: bool) -> float:
+    """Seconds that --wait lasts at most.
+
+    Raises:
+        UsageError: no time, or without --wait.
+    """
+    from math import inf  # noqa: PLC0415 - beside its only use
+
+    from vertex_deploy.errors import UsageError  # noqa: PLC0415 - --help must not wait for it
+    from vertex_deploy.spec.units import parse_duration  # noqa: PLC0415 - see above
+
+    if timeout is None:
+        return inf
+    if not wait:
+        raise UsageError("--timeout is of --wait; give both")
+    try:
+        return parse_duration(timeout)
+    except ValueError as error:
+        raise UsageError(f"--timeout: {error}") from None
+
+
 def nothing_due(why: RolloutError, output: OutputFormat) -> None:
     """What a tick says that has nothing to do: a scheduler calls it all the time, so that is a good end."""
     emit({"due": False, "reason": str(why)}, output, lambda: f"nothing is due: {why}")

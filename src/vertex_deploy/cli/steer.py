@@ -40,14 +40,24 @@ def _asking(verb: str, text: str) -> Callable[..., None]:
     return command
 
 
-abort = _asking("abort", "Stop the rollout: all traffic back to stable, the new version undeployed.")
+abort = _asking(
+    "abort",
+    """Stop the rollout: all traffic back to stable.
+
+    The new version is undeployed.
+    """,
+)
 rollback = _asking(
-    "rollback", "As abort, but recorded as the version's fault; works while stable is kept warm after promotion, too."
+    "rollback",
+    """As abort, but recorded as the version's fault.
+
+    Works while stable is kept warm after promotion, too.
+    """,
 )
 pause = _asking("pause", "Stand still at the current split; go on with `resume`.")
 resume = _asking(
     "resume",
-    """Go on with a paused rollout: its step is held and measured from the beginning.
+    """Go on with a paused rollout: its step is measured anew.
 
     After a pause that a failed gate led to, a new judge starts: what failed the gate is not held against the version
     again.
@@ -67,9 +77,10 @@ def promote(
     plain: Plain = False,
     root: Root = ROOT,
 ) -> None:
-    """Go to the next step now, or approve it where it waits for that; recorded with your name.
+    """Go to the next step now, or approve it where it waits.
 
-    Out of a pause that a failed gate led to, it overrules the gate, and a new judge starts, as with resume.
+    Recorded with your name. Out of a pause that a failed gate led to, it overrules the gate, and a new judge starts, as
+    with resume.
     """
     verb = "promote_full" if full else "promote"
     _steer(verb, spec_file, env=env, output=output, plain=plain, root=root, approver=approver)

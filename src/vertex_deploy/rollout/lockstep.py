@@ -7,6 +7,7 @@ from the records of the others (``group``); printing (``cli.lockstep``).
 from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager
+from math import inf
 from typing import TYPE_CHECKING
 
 from vertex_deploy.errors import ExitCode, NoRollout, RolloutError
@@ -248,6 +249,20 @@ def follow(
         if until(records) or all(record.over for record in records.values()) or not driven:
             return records
         clock.sleep(1.0)
+
+
+def wait(stores: Mapping[str, RolloutStore], *, clock: Clock, timeout: float = inf) -> dict[str, Record]:
+    """Block until the group has come somewhere, whoever drives it, or nobody; see ``session.wait``.
+
+    Raises:
+        RolloutError: there is none, or it has come nowhere in time.
+    """
+    last = clock.now() + timeout
+    records = follow(stores, clock=clock, until=lambda found: come_somewhere(found) or clock.now() >= last, alone=True)
+    if not come_somewhere(records):
+        where = ", ".join(f"{member} is still {record.phase}" for member, record in records.items())
+        raise RolloutError(f"{where}; see `rollout status`, or wait longer")
+    return records
 
 
 def come_somewhere(records: Mapping[str, Record]) -> bool:

@@ -7,6 +7,7 @@ is an error that ended the driving hidden. What is left out: printing (``cli.rol
 from __future__ import annotations
 
 from contextlib import contextmanager
+from math import inf
 from typing import TYPE_CHECKING
 
 from vertex_deploy.errors import CloudError, NoRollout, RolloutError
@@ -180,18 +181,26 @@ def ask(store: RolloutStore, verb: Verb, *, clock: Clock, approver: str = "") ->
     return store.holder(now) is not None
 
 
-def wait(store: RolloutStore, *, clock: Clock) -> Record:
+def wait(store: RolloutStore, *, clock: Clock, timeout: float = inf) -> Record:
     """Block until the rollout is promoted, over, paused or waits for an approval, whoever drives it, or nobody.
 
+    Args:
+        store: of the rollout.
+        clock: time.
+        timeout: seconds after which nobody waits any more.
+
     Raises:
-        RolloutError: there is none.
+        RolloutError: there is none, or it has come nowhere in time.
     """
+    until = clock.now() + timeout
     while True:
         record = store.current()
         if record is None:
             raise RolloutError(f"{store.where}: no rollout yet; begin one with `vertex-deploy rollout start`")
         if record.over or record.phase in _COME_SOMEWHERE:
             return record
+        if clock.now() >= until:
+            raise RolloutError(f"rollout {record.id} is still {record.phase}; see `rollout status`, or wait longer")
         clock.sleep(1.0)
 
 

@@ -158,7 +158,11 @@ def exit_codes_page() -> str:
         classes = [cls for cls in _tree(errors.VertexDeployError) if cls.exit_code is code]
         meaning = _OUTCOMES.get(code) or _first_line(classes[0])
         lines.append(f"| {code.value} | {code.name} | {_cell(meaning)} |")
-    lines += ["| 130 | | Interrupted (Ctrl-C). A rollout: traffic stays where it is; `rollout start` goes on. |", ""]
+    lines += [
+        "| 130 | | Interrupted (Ctrl-C). A rollout: traffic stays where it is; `rollout start` goes on. |",
+        "| 143, 129 | | The same by SIGTERM (a scheduler, a cancelled build) and SIGHUP (a terminal that went away). |",
+        "",
+    ]
     lines += ["`vertex-deploy` prints each error as one line on standard error; `--debug` adds a traceback.", ""]
     return "\n".join(lines)
 
