@@ -48,6 +48,7 @@ def bare(count: int) -> None:
             location=REGION,
             labels=LABELS,
             default_encryption_configuration={"kms_key_name": KEY},
+            delete_contents_on_destroy=True,
         )
         uri = dataset.dataset_id.apply(lambda name: f"bq://{PROJECT}.{name}.requests")
         endpoint = vertex.AiEndpoint(

@@ -98,6 +98,10 @@ def test_a_time_zone_is_one_that_is_there():
         (TRIGGERS.replace("locations/us-central1", "locations/europe-west4"), "triggers are made in us-central1"),
         (TRIGGERS.replace("sample", "branch: '^release-.*$', sample"), "names no single branch"),
         (TRIGGERS.replace("sample", "branch: '(main|dev)', sample"), "names no single branch"),
+        (TRIGGERS.replace("s.json", "/etc/passwd"), "is no file of the repository"),
+        (TRIGGERS.replace("s.json", "../s.json"), "is no file of the repository"),
+        (TRIGGERS.replace("s.json", "'a; b'"), "is no file of the repository"),
+        ("monitoring: {sampling: 1%}\ninfra: {endpoint: false}\n", "the endpoint that a rollout makes has no log"),
     ],
 )
 def test_what_google_cloud_would_refuse_is_said(text, message):
@@ -109,6 +113,36 @@ def test_what_google_cloud_would_refuse_is_said(text, message):
 @pytest.mark.parametrize("branch", ["main", "^main$", "^release/1.2$", "v2"])
 def test_one_branch_is_taken_with_or_without_anchors(branch):
     assert problems(GOOD + TRIGGERS.replace("sample", f"branch: '{branch}', sample")) == []
+
+
+def test_a_trigger_needs_a_folder_to_build():
+    image = "us-central1-docker.pkg.dev/my-project/r/i@sha256:" + "a" * 64
+    text = swap(("image: torch-aoti", f"image: {image}"))
+    assert problems(text) == []
+    (found,) = problems(text + TRIGGERS)
+    assert "container.image: infra.triggers build a folder" in found
+
+
+def test_a_log_is_of_an_endpoint_that_pulumi_makes():
+    timeout = ("allow_projects: [consumer-project]", "allow_projects: [consumer-project], request_timeout: 5m")
+    assert problems(swap(timeout)) == []
+    (found,) = problems(swap(timeout) + "monitoring: {sampling: 1%}\n")
+    assert "monitoring.sampling: the endpoint that a rollout makes has no log" in found
+
+
+def test_a_pool_of_ours_has_no_key_and_so_neither_has_its_endpoint():
+    image = "us-docker.pkg.dev/vertex-ai/prediction/pytorch-gpu.2-4:latest"
+    text = f"""\
+name: lite0
+gcp: {{project: my-project, region: us-central1}}
+container: {{image: {image}}}
+target: {{type: vertex, pool: shared, machine: {{type: n1-standard-4}}}}
+infra: {{pool: true}}
+"""
+    assert problems(text) == []
+    key = "projects/p/locations/us-central1/keyRings/r/cryptoKeys/k"
+    (found,) = problems(text.replace("pool: true", f"pool: true, encryption_key: {key}"))
+    assert "infra.pool: an endpoint and its pool have the same key" in found
 
 
 def test_an_objective_of_more_than_cloud_monitoring_takes_is_refused_where_its_limit_is_written():

@@ -78,6 +78,16 @@ def test_an_upload_carries_the_releases_hash_and_is_found_by_it() -> None:
     assert not requests.matches_release(aip.Model(version_description="release 000000000000"), RELEASE)
 
 
+def test_what_a_rollout_makes_has_the_key_that_the_spec_asks_for():
+    key = "projects/p/locations/us-central1/keyRings/r/cryptoKeys/k"
+    infra = SPEC.infra.model_copy(update={"encryption_key": key})
+    ours = SPEC.model_copy(update={"infra": infra})
+    made = (requests.model_message(ours, RELEASE), requests.endpoint_message(ours))
+    assert [message.encryption_spec.kms_key_name for message in made] == [key, key]
+    assert "encryption_spec" not in requests.model_message(SPEC, RELEASE)
+    assert "encryption_spec" not in requests.endpoint_message(SPEC)
+
+
 def test_ids_are_derived_and_within_the_apis_limits() -> None:
     assert names.endpoint_id(SPEC) == names.endpoint_id(SPEC)
     assert len(names.endpoint_id(SPEC)) == 9

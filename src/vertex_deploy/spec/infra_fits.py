@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from vertex_deploy.spec.gates import Gate
     from vertex_deploy.spec.infra import Infra
-    from vertex_deploy.spec.models import Gcp, Monitoring, Rollout, VertexTarget
+    from vertex_deploy.spec.models import Container, Gcp, Monitoring, Rollout, VertexTarget
     from vertex_deploy.spec.problems import Path
 
 CLUSTER, NETWORK, BUCKET, JOB, TRIGGER = 40, 63, 63, 63, 64
@@ -27,6 +27,7 @@ LARGEST_GOAL = 0.9999
 """Of a ServiceLevelObjective."""
 _NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _BRANCH = re.compile(r"\^?[A-Za-z0-9][\w./-]*\$?", re.ASCII)
+_PATH = re.compile(r"[\w.-]+(/[\w.-]+)*", re.ASCII)
 _LOCATION = re.compile(r"projects/[^/]+/locations/([^/]+)/.*")
 
 
@@ -89,11 +90,30 @@ def regions(gcp: Gcp, infra: Infra) -> Iterator[Finding]:
         yield Finding(path, f"it is in {match[1][:40]}, and triggers are made in {gcp.region}", fix)
 
 
-def branch(infra: Infra) -> Iterator[Finding]:
-    """The trigger of the rollout runs one branch: a pattern of many cannot be checked out."""
-    if infra.triggers is not None and not _BRANCH.fullmatch(infra.triggers.branch):
-        path = ("infra", "triggers", "branch")
-        yield Finding(path, f"{infra.triggers.branch[:40]!r} names no single branch", "write one such as ^main$")
+def triggers(container: Container, infra: Infra) -> Iterator[Finding]:
+    """A build has an image to build and a request to try; the rollout's trigger checks one branch out, not many."""
+    wanted, base = infra.triggers, ("infra", "triggers")
+    if wanted is None:
+        return
+    if not _BRANCH.fullmatch(wanted.branch):
+        yield Finding((*base, "branch"), f"{wanted.branch[:40]!r} names no single branch", "write one such as ^main$")
+    if not _PATH.fullmatch(wanted.sample) or ".." in wanted.sample.split("/"):
+        fix = "write a path from the root of the repository, without spaces"
+        yield Finding((*base, "sample"), f"{wanted.sample[:40]!r} is no file of the repository", fix)
+    if "/" in container.image:
+        fix = "write a folder under containers/, or remove infra.triggers"
+        yield Finding(("container", "image"), "infra.triggers build a folder, not an image that is there", fix)
+
+
+def others(target: VertexTarget, monitoring: Monitoring, infra: Infra) -> Iterator[Finding]:
+    """What one resource has, those beside it need too: a key, and a log that only Pulumi's endpoint has."""
+    if infra.pool and infra.encryption_key is not None:
+        fix = "remove infra.encryption_key, or make the pool with its key by gcloud and remove infra.pool"
+        message = "an endpoint and its pool have the same key, and pulumi-gcp makes pools without one"
+        yield Finding(("infra", "pool"), message, fix)
+    if monitoring.sampling and (infra.endpoint is False or target.endpoint.request_timeout is not None):
+        fix = "remove it, or let Pulumi make the endpoint (infra.endpoint, no target.endpoint.request_timeout)"
+        yield Finding(("monitoring", "sampling"), "the endpoint that a rollout makes has no log", fix)
 
 
 def schedule(infra: Infra) -> Iterator[Finding]:
@@ -163,7 +183,8 @@ def goals(rollout: Rollout, monitoring: Monitoring, infra: Infra) -> Iterator[Fi
 CHECKS = (
     (("name", "gcp", "target", "infra"), lengths),
     (("gcp", "infra"), regions),
-    (("infra",), branch),
+    (("container", "infra"), triggers),
+    (("target", "monitoring", "infra"), others),
     (("infra",), schedule),
     (("infra",), cluster),
     (("rollout", "monitoring", "infra"), goals),

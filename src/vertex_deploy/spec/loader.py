@@ -48,12 +48,14 @@ class Examined:
         problems: all problems of the file and of all its environments, by line.
         environments: names of the environments in the file.
         groups: the lockstep groups in the file: name -> environments.
+        name: the spec's name, where it can be read whatever else is wrong; "" if not.
     """
 
     spec: Spec | None
     problems: tuple[Problem, ...]
     environments: tuple[str, ...] = ()
     groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    name: str = ""
 
 
 def load(path: str | PathLike[str], env: str | None = None) -> Spec:
@@ -157,7 +159,10 @@ def examine_text(data: bytes, file: str, env: str | None = None) -> Examined:
         chosen = spec if name == env else chosen
         specs[name] = spec
     problems += disagreements(groups, specs, explainer)
-    return Examined(None if problems else chosen, _sorted(problems), tuple(overlays), groups)
+    whole = merge(base, overlays[env]) if env in overlays else base
+    name = whole.value["name"].value if "name" in whole.value else ""
+    named = name if isinstance(name, str) else ""
+    return Examined(None if problems else chosen, _sorted(problems), tuple(overlays), groups, named)
 
 
 def from_storage(data: Mapping[str, Any]) -> Spec:

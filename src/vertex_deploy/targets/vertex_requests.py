@@ -63,6 +63,7 @@ def endpoint_message(spec: Spec) -> Any:
         )
     elif wanted.access == "psa":
         endpoint.network = wanted.network or ""
+    _encrypt(endpoint, spec)
     if wanted.request_timeout:
         from google.protobuf.duration_pb2 import Duration  # noqa: PLC0415 - heavy: only when a call is made
 
@@ -92,7 +93,7 @@ def model_message(spec: Spec, release: Release) -> Any:
 
         message.deployment_timeout = Duration(seconds=int(container.startup_timeout))
     built = f", commit {release.commit}" if release.commit else ""
-    return Model(
+    model = Model(
         display_name=spec.model.display_name or spec.name,
         container_spec=message,
         artifact_uri=release.artifact,
@@ -100,6 +101,18 @@ def model_message(spec: Spec, release: Release) -> Any:
         version_aliases=list(spec.model.aliases),
         version_description=f"release {release.hash}{built}",
     )
+    _encrypt(model, spec)
+    return model
+
+
+def _encrypt(message: Any, spec: Spec) -> None:
+    """Have an endpoint or a model encrypted with the spec's own key: what Pulumi makes around them is too."""
+    if spec.infra.encryption_key:
+        from google.cloud.aiplatform_v1.types.encryption_spec import (  # noqa: PLC0415 - heavy: only when a call is made
+            EncryptionSpec,
+        )
+
+        message.encryption_spec = EncryptionSpec(kms_key_name=spec.infra.encryption_key)
 
 
 def deployed_model_message(spec: Spec, *, model: str, deployed_id: str) -> Any:
