@@ -63,7 +63,7 @@ class FakeEngine:
 
     def run(self, batch: Batch) -> Array:
         self.running.set()
-        assert self.go.wait(10)
+        assert self.go.wait(120)
         self.batches.append(len(batch))
         rows = np.stack(list(batch))
         error = self.fail(rows)

@@ -39,6 +39,19 @@ def make_plan(**changes: Any) -> DeployPlan:
     return DeployPlan(**{**values, **changes})
 
 
+async def _go(parameters: Mapping[str, Any]) -> None:
+    """Wait for the file ``until``, if one is named."""
+    while "until" in parameters and not Path(parameters["until"]).exists():  # noqa: ASYNC110, ASYNC240 - the test's
+        await asyncio.sleep(0.005)
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Wait for what other tasks do; two minutes only a failure takes."""
+    async with asyncio.timeout(120):
+        while not condition():  # noqa: ASYNC110 - it happens behind a socket
+            await asyncio.sleep(0.005)
+
+
 def echo(environment: Mapping[str, str]) -> web.Application:
     """A container that answers who it is and what it got."""
 
@@ -56,8 +69,10 @@ def echo(environment: Mapping[str, str]) -> web.Application:
             await response.prepare(request)
             for number in range(parameters["stream"]):
                 await response.write(f"piece {number}\n".encode())
+                await _go(parameters)
                 await asyncio.sleep(0.01)
             return response
+        await _go(parameters)
         await asyncio.sleep(parameters.get("sleep", 0))
         if "answer" in parameters:
             return web.Response(status=parameters.get("status", 200), text=parameters["answer"])

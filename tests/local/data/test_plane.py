@@ -93,10 +93,11 @@ async def test_a_new_split_holds_from_the_next_request_on_and_accepted_ones_fini
     assert (await (await slow).json())["deployedModelId"] == "1"
 
 
-async def test_undeploying_waits_for_accepted_work_before_it_ends_the_server(bench, client):
+async def test_undeploying_waits_for_accepted_work_before_it_ends_the_server(bench, client, tmp_path):
     await bench.deploy()
     bench.plane.set_split(ENDPOINT, {"7": 100})
-    slow = asyncio.create_task(client.post(PREDICT, json={"instances": [1], "parameters": {"sleep": 0.05}}))
+    body = {"instances": [1], "parameters": {"until": str(tmp_path / "go")}}
+    slow = asyncio.create_task(client.post(PREDICT, json=body))
     replica = bench.plane.endpoints[ENDPOINT].models["7"].replicas[0]
     while not replica.outstanding:  # noqa: ASYNC110 - the request is on its way through a socket
         await asyncio.sleep(0)
@@ -104,6 +105,7 @@ async def test_undeploying_waits_for_accepted_work_before_it_ends_the_server(ben
     undeploying = asyncio.create_task(bench.plane.undeploy(ENDPOINT, "7"))
     await asyncio.sleep(0.01)
     assert not bench.launcher.launched[0].terminated
+    (tmp_path / "go").touch()
     assert (await slow).status == 200
     await undeploying
     assert bench.launcher.launched[0].terminated

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from tests.local.data.support import ENDPOINT, PREDICT, RAW, STREAM, Bench
+from tests.local.data.support import ENDPOINT, PREDICT, RAW, STREAM, Bench, until
 from vertex_deploy.local.data.faults import Fault
 from vertex_deploy.local.data.probes import HttpGet
 
@@ -138,9 +138,9 @@ async def test_without_a_healthy_replica_the_answer_is_unavailable(bench, client
     assert bench.recorder.requests[0].code == 503
 
 
-async def test_a_request_in_flight_on_a_replica_that_dies_is_lost_and_not_sent_twice(bench, client):
+async def test_a_request_in_flight_on_a_replica_that_dies_is_lost_and_not_sent_twice(bench, client, tmp_path):
     await ready(bench, replicas=2)
-    body = {"instances": [1], "parameters": {"sleep": 0.3}}
+    body = {"instances": [1], "parameters": {"until": str(tmp_path / "go")}}
     lost = asyncio.create_task(client.post(PREDICT, json=body))
     replicas = bench.plane.endpoints[ENDPOINT].models["7"].replicas
     while not any(replica.outstanding for replica in replicas):  # noqa: ASYNC110 - on its way through a socket
@@ -153,6 +153,7 @@ async def test_a_request_in_flight_on_a_replica_that_dies_is_lost_and_not_sent_t
     assert (status, name) == (503, "UNAVAILABLE")
     assert "the connection to its replica was lost" in message
     assert replicas[1 - busy].outstanding == 0
+    (tmp_path / "go").touch()  # lets the handler go, too
 
 
 async def test_a_replica_that_refuses_the_connection_is_passed_over(bench, client):
@@ -186,16 +187,18 @@ async def test_a_raw_prediction_passes_the_containers_error_as_it_is(bench, clie
     assert bench.recorder.requests[0].code == 422
 
 
-async def test_a_stream_arrives_piece_by_piece(bench, client):
+async def test_a_stream_arrives_piece_by_piece(bench, client, tmp_path):
     await ready(bench)
-    response = await client.post(STREAM, json={"instances": [1], "parameters": {"stream": 4}})
+    parameters = {"stream": 4, "until": str(tmp_path / "go")}
+    response = await client.post(STREAM, json={"instances": [1], "parameters": parameters})
     assert response.headers["Content-Type"] == "text/event-stream"
     assert response.headers["X-Vertex-AI-Deployed-Model-Id"] == "7"
     first = await response.content.readany()
     assert first == b"piece 0\n"
     assert bench.recorder.requests == []
+    (tmp_path / "go").touch()
     assert await response.read() == b"piece 1\npiece 2\npiece 3\n"
-    await asyncio.sleep(0.01)
+    await until(lambda: bench.recorder.requests)
     assert [served.code for served in bench.recorder.requests] == [200]
 
 
@@ -206,7 +209,7 @@ async def test_a_stream_that_breaks_off_does_not_look_complete(bench, client):
     bench.launcher.launched[0].kill()
     with pytest.raises(Exception, match=r"payload|disconnected|reset"):
         await response.read()
-    await asyncio.sleep(0.01)
+    await until(lambda: bench.recorder.requests)
     assert [served.code for served in bench.recorder.requests] == [503]
 
 
@@ -227,12 +230,10 @@ async def test_a_fault_is_answered_and_counted_as_the_client_saw_it(bench, clien
 
 async def test_a_client_that_leaves_in_the_middle_of_a_stream_frees_the_replica(bench, client):
     await ready(bench)
-    response = await client.post(STREAM, json={"instances": [1], "parameters": {"stream": 20}})
+    response = await client.post(STREAM, json={"instances": [1], "parameters": {"stream": 1_000_000}})
     await response.content.readany()
     [replica] = bench.plane.endpoints[ENDPOINT].models["7"].replicas
     assert replica.outstanding == 1
     response.close()
-    async with asyncio.timeout(2):
-        while replica.outstanding:  # noqa: ASYNC110 - noticed when the next piece is written
-            await asyncio.sleep(0.01)
+    await until(lambda: not replica.outstanding)  # noticed when the next piece is written
     assert [served.code for served in bench.recorder.requests] == [499]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,7 +11,6 @@ from aiohttp import web
 
 from vertex_deploy.local.data.prober import LoopbackProber, ProbeResult
 from vertex_deploy.local.data.probes import Exec, HttpGet, TcpSocket
-from vertex_deploy.local.data.replica import free_port
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -34,10 +34,12 @@ async def prober() -> AsyncIterator[LoopbackProber]:
 
 @pytest.fixture
 async def port() -> AsyncIterator[int]:
+    over = asyncio.Event()
+
     async def status(request: web.Request) -> web.Response:
         code = int(request.match_info["code"])
         if code == 0:
-            await asyncio.sleep(0.2)
+            await over.wait()
         if code == 302:
             raise web.HTTPFound("/200")
         return web.Response(status=200 if request.headers.get("X-Probe") == "yes" else code or 200)
@@ -46,13 +48,13 @@ async def port() -> AsyncIterator[int]:
     application.router.add_get("/{code}", status)
     runner = web.AppRunner(application, access_log=None, shutdown_timeout=0)
     await runner.setup()
-    port = free_port()
-    await web.TCPSite(runner, "127.0.0.1", port).start()
-    yield port
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    yield runner.addresses[0][1]
+    over.set()
     await runner.cleanup()
 
 
-async def check(prober, action, port, *, timeout=1.0):  # noqa: ASYNC109 - handed on
+async def check(prober, action, port, *, timeout=60.0):  # noqa: ASYNC109 - handed on
     return await prober.check(action, port=port, running=Executes(), timeout=timeout)
 
 
@@ -84,7 +86,10 @@ async def test_tcp_probes_connect(prober, port):
 
 @pytest.mark.parametrize("action", [TcpSocket(), HttpGet("/")])
 async def test_nobody_listening_is_a_failure_with_its_reason(prober, action):
-    assert await check(prober, action, free_port()) == ProbeResult(ok=False, detail="connection refused")
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))  # refuses connections, and nobody else can begin to listen there
+        found = await check(prober, action, held.getsockname()[1])
+    assert found == ProbeResult(ok=False, detail="connection refused")
 
 
 async def test_exec_probes_pass_on_exit_code_0(prober, port):
