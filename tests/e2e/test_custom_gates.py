@@ -2,7 +2,8 @@
 
 What is written is what a team's own services would write: ten series a version (one a replica), a point of each every
 five seconds, which is as often as the API takes them; ratings as numbers, costs as distributions. The values are fixed,
-not drawn. All rollouts run at the same time, each on an endpoint of its own.
+not drawn, and those of one sample period are written together: however late, an interval has both of its points or
+none. All rollouts run at the same time, each on an endpoint of its own.
 """
 
 from __future__ import annotations
@@ -19,16 +20,17 @@ import pytest
 from google.api import metric_pb2
 from google.cloud import monitoring_v3
 
-from .rollouts import Rollouts
+from .conftest import PATIENCE
+from .rollouts import HELD, Rollouts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from .conftest import Cli
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
-REPLICAS, PERIOD = 10, 5.0
+REPLICAS, TOGETHER, PERIOD = 10, 2, 5.0
 PROJECT = "projects/my-project"
 
 
@@ -100,21 +102,23 @@ class Writer:
         return {record["stable"]: "stable", record["canary"]: "canary"} if record["stable"] else {}
 
     def _write(self) -> None:
-        pause = PERIOD / REPLICAS
+        pause = PERIOD / REPLICAS * TOGETHER
         tick = int(time.time() / pause) + 1
         # The points of a grid, not of the moments at which a busy machine gets round to writing them: none is missing.
-        while not self._stop.wait(max(0.0, tick * pause - time.time())):
+        # They lie in the middle of the sample periods.
+        while not self._stop.wait(max(0.0, (tick + 0.5) * pause - time.time())):
             try:
-                self._point(tick % REPLICAS, round(tick * pause * 1000))
+                replicas = [(tick * TOGETHER + number) % REPLICAS for number in range(TOGETHER)]
+                self._points(replicas, round((tick + 0.5) * pause * 1000))
             except Exception as error:  # noqa: BLE001 - a thread's error is the test's to raise
                 self.failed.append(error)
                 return
             tick += 1
 
-    def _point(self, replica: int, milliseconds: int) -> None:
+    def _points(self, replicas: Sequence[int], milliseconds: int) -> None:
         end = {"seconds": milliseconds // 1000, "nanos": milliseconds % 1000 * 1_000_000}
         found = []
-        for deployed_id, role in self._versions().items():
+        for (deployed_id, role), replica in itertools.product(self._versions().items(), replicas):
             value = self._value(role, replica)
             if value is None:
                 continue
@@ -128,7 +132,7 @@ class Writer:
                 )
             )
         if found:
-            self.client.create_time_series(name=PROJECT, time_series=found)
+            self.client.create_time_series(name=PROJECT, time_series=found, timeout=PATIENCE)
             self.written += len(found)
 
     def series(self) -> list[monitoring_v3.TimeSeries]:
@@ -160,17 +164,34 @@ class Story:
 
 
 def story(
-    cli: Cli, name: str, gate: dict[str, Any], metric: str, value: Callable[[str, int], Any], *, hold: str
+    cli: Cli,
+    name: str,
+    gate: dict[str, Any],
+    metric: str,
+    value: Callable[[str, int], Any],
+    *,
+    hold: str,
+    passes: bool = False,
 ) -> Story:
-    """A second version is rolled out under traffic, while ``value`` is written for each version."""
+    """A second version is rolled out under traffic, while ``value`` is written for each version.
+
+    Args:
+        cli: of the Local Vertex.
+        name: of the spec.
+        gate: the one that there is.
+        metric: what is written.
+        value: see ``Writer``.
+        hold: of the only step.
+        passes: it has to pass, on a machine that stands still in the hold, too.
+    """
     steps = [{"weight": 50, "hold": hold}, {"weight": 100}]
     rollouts = Rollouts(cli, name, {"steps": steps, "gates": [gate], "keep_stable": "2s", "poll": "2s"})
     rollouts.write("one")
     code, out = rollouts.run("start")
     assert code == 0, out
     rollouts.write("two")
-    with Writer(rollouts, f"{name}/{metric}", value) as writer, rollouts.traffic(threads=2, pause=0.05):
-        code, view = rollouts.json("start")
+    with Writer(rollouts, f"{name}/{metric}", value) as writer, rollouts.traffic(threads=4, pause=0.1):
+        code, view = rollouts.through("start") if passes else rollouts.json("start")
     assert not writer.failed, writer.failed
     record = rollouts.record()
     log: Any = rollouts.json("history", "--id", record["id"])[1]
@@ -180,7 +201,7 @@ def story(
 def liked(cli: Cli) -> Story:
     # The replicas differ, the versions do not: their mean is 4.5.
     gate = rating("liked", min=3, worse_than_stable="30%")
-    return story(cli, "liked", gate, "rating", lambda _, replica: number(4.0 + replica % 2), hold="40s")
+    return story(cli, "liked", gate, "rating", lambda _, replica: number(4.0 + replica % 2), hold="40s", passes=True)
 
 
 def dear(cli: Cli) -> Story:
@@ -189,7 +210,7 @@ def dear(cli: Cli) -> Story:
         top = 0.019 if role == "canary" else 0.009
         return distribution(top, top, top, 0.007) if replica else distribution(top)
 
-    return story(cli, "dear", cost("dear", worse_than_stable="20%"), "cost", value, hold="120s")
+    return story(cli, "dear", cost("dear", worse_than_stable="20%"), "cost", value, hold=HELD)
 
 
 def unrated(cli: Cli) -> Story:

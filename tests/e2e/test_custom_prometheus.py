@@ -1,7 +1,8 @@
 """Gates on custom metrics from a real Prometheus, which scrapes counters of two versions from a server of this test.
 
 Prometheus is Debian's package of that name; without its binary on PATH these tests skip. Prometheus asks four times a
-second where a minute's window would hold a handful of scrapes: the interval judged in a rehearsal is one second long.
+second where a minute's window would hold a handful of scrapes: the interval judged in this rehearsal is two seconds
+long, and two of its eight scrapes are enough for a rate. Where a machine stood still for longer, it is asked again.
 """
 
 from __future__ import annotations
@@ -25,13 +26,14 @@ from vertex_deploy.errors import CloudError
 from vertex_deploy.metrics.prometheus import PrometheusGauge, PrometheusServer
 from vertex_deploy.metrics.types import Interval
 
-from .rollouts import Rollouts, until
+from .conftest import PATIENCE, Cli
+from .rollouts import HELD, Rollouts, as_json, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from .conftest import Cli
+    from vertex_deploy.metrics.gauges import GaugePoint
 
 BINARY = shutil.which("prometheus")
 pytestmark = [
@@ -124,7 +126,7 @@ def scraping(exporter: Exporter, folder: Path) -> Iterator[str]:
         yield f"http://{found[1]}"
     finally:
         process.terminate()
-        process.wait(timeout=20)
+        process.wait(timeout=PATIENCE)
 
 
 @pytest.fixture(scope="module")
@@ -150,11 +152,21 @@ def gauge(url: str, query: str) -> PrometheusGauge:
     return PrometheusGauge(name="cost_per_request", query=query, server=PrometheusServer(url))
 
 
+def measured(asked: PrometheusGauge, ids: list[str], count: int) -> tuple[list[Interval], list[GaugePoint]]:
+    """The last intervals in which every version was measured, and their points."""
+    found: list[tuple[list[Interval], list[GaugePoint]]] = []
+
+    def complete() -> bool:
+        intervals = last_seconds(count)
+        found[:] = [(intervals, asked.points(ids, intervals))]
+        return len(found[0][1]) == count * len(ids)
+
+    until(complete)
+    return found[0]
+
+
 def test_the_means_of_both_versions_are_read_at_the_ends_of_the_intervals(prometheus: str) -> None:
-    asked = gauge(prometheus, COST)
-    until(lambda: len(asked.points(["dear", "cheap"], last_seconds(3))) == 6)
-    intervals = last_seconds(3)
-    found = asked.points(["dear", "cheap"], intervals)
+    intervals, found = measured(gauge(prometheus, COST), ["dear", "cheap"], 3)
     ends = [interval.end.timestamp() for interval in intervals]
     assert [(point.deployed_id, point.end) for point in found] == [(v, end) for v in ("dear", "cheap") for end in ends]
     assert [point.value for point in found] == pytest.approx([0.004] * 3 + [0.002] * 3)
@@ -166,10 +178,21 @@ def test_a_version_that_is_not_scraped_was_not_measured(prometheus: str) -> None
 
 def test_an_expression_of_several_series_is_refused_with_their_names(prometheus: str) -> None:
     asked = gauge(prometheus, 'requests_total{deployed_model_id="{deployed_model_id}"}')
-    until(lambda: bool(gauge(prometheus, COST).points(["dear"], last_seconds(1))))
-    with pytest.raises(CloudError, match=r'2 series where one is needed .*replica="0".*put sum') as caught:
-        asked.points(["dear"], last_seconds(1))
-    assert not caught.value.transient
+    refused: list[CloudError] = []
+
+    def answered() -> bool:
+        # Nothing, at a moment at which the last scrape had failed.
+        try:
+            found = asked.points(["dear"], last_seconds(1))
+        except CloudError as error:
+            refused.append(error)
+        else:
+            assert found == []
+        return bool(refused)
+
+    until(answered)
+    assert re.search(r'2 series where one is needed .*replica="0".*put sum', str(refused[0]))
+    assert not refused[0].transient
 
 
 def test_what_prometheus_says_of_a_wrong_expression_is_passed_on(prometheus: str) -> None:
@@ -182,7 +205,7 @@ def test_what_prometheus_says_of_a_wrong_expression_is_passed_on(prometheus: str
 def test_a_prometheus_that_is_gone_is_an_error_that_may_pass(exporter: Exporter, tmp_path: Path) -> None:
     with scraping(exporter, tmp_path) as url:
         asked = gauge(url, COST)
-        until(lambda: bool(asked.points(["dear"], last_seconds(1))))
+        measured(asked, ["dear"], 1)
     with pytest.raises(CloudError) as caught:
         asked.points(["dear"], last_seconds(1))
     assert caught.value.code == "UNAVAILABLE"
@@ -210,7 +233,7 @@ class Story:
     said: str
 
 
-def story(cli: Cli, exporter: Exporter, url: str, *, name: str, canary: float) -> Story:
+def story(cli: Cli, exporter: Exporter, url: str, *, name: str, canary: float, hold: str) -> Story:
     """A second version, whose requests cost ``canary``, is rolled out under traffic; stable's cost 0.002."""
     gate: dict[str, Any] = {
         "metric": "cost_per_request",
@@ -219,7 +242,7 @@ def story(cli: Cli, exporter: Exporter, url: str, *, name: str, canary: float) -
         "min_requests": 20,
         "query": {"prometheus": COST},
     }
-    steps = [{"weight": 50, "hold": "60s"}, {"weight": 100}]
+    steps = [{"weight": 50, "hold": hold}, {"weight": 100}]
     rollouts = Watched(cli, name, {"steps": steps, "gates": [gate], "keep_stable": "2s", "poll": "2s"})
     rollouts.url = url
     rollouts.write("one")
@@ -227,22 +250,32 @@ def story(cli: Cli, exporter: Exporter, url: str, *, name: str, canary: float) -
     assert said == 0, out
     exporter.costs[rollouts.record()["canary"]] = 0.002
     rollouts.write("two")
-    with rollouts.traffic(threads=2, pause=0.05):
-        second = rollouts.begin("start")
-        until(lambda: len(rollouts.records()) == 2 and bool(rollouts.record()["stable"]))
+    with rollouts.traffic(threads=4, pause=0.1):
+        second = rollouts.begin("start", "-o", "json")
+        until(lambda: len(rollouts.records()) == 2 and bool(rollouts.record()["stable"]), process=second)
         exporter.costs[rollouts.record()["canary"]] = canary
-        out, err = second.communicate(timeout=300)
-    return Story(second.returncode, rollouts.record(), out + err)
+        code, view = rollouts.resumed(*as_json(rollouts.finished(second)))
+    return Story(code, rollouts.record(), str(view))
+
+
+@pytest.fixture(scope="module")
+def vertex(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cli]:
+    """One whose intervals hold eight scrapes."""
+    cli = Cli(tmp_path_factory.mktemp("vertex"))
+    cli.up("--sample-period", "2s")
+    yield cli
+    cli.down()
 
 
 @pytest.fixture(scope="module")
 def stories(vertex: Cli, exporter: Exporter, prometheus: str) -> Iterator[dict[str, Future[Story]]]:
     """Both rollouts, under way at the same time, each on an endpoint of its own."""
-    costs = {"same": 0.002, "dearer": 0.009}
+    # What passes has to be held for 27 intervals; what fails ends its hold.
+    costs = {"same": (0.002, "80s"), "dearer": (0.009, HELD)}
     with ThreadPoolExecutor(max_workers=len(costs)) as pool:
         yield {
-            name: pool.submit(story, vertex, exporter, prometheus, name=f"cost-{name}", canary=cost)
-            for name, cost in costs.items()
+            name: pool.submit(story, vertex, exporter, prometheus, name=f"cost-{name}", canary=cost, hold=hold)
+            for name, (cost, hold) in costs.items()
         }
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from .conftest import IMAGE, SERVER, Cli
+from .conftest import IMAGE, PATIENCE, SERVER, Cli
 from .rollouts import Rollouts
 from .test_local_sdk import PARENT, call, finished, python
 
@@ -23,7 +23,7 @@ def vertex(tmp_path_factory):
     cli = Cli(tmp_path_factory.mktemp("pools"))
     cli.up("--image", f"{SHARED}={sys.executable} {SERVER}")
     yield cli
-    cli.run("down")
+    cli.down()
 
 
 @pytest.mark.parametrize("transport", ["rest", "grpc"])
@@ -50,7 +50,7 @@ def test_gcloud_makes_shows_and_deletes_a_pool(vertex, tmp_path):
     def gcloud(verb, *arguments):
         command = ["gcloud", "beta", "ai", "deployment-resource-pools", verb, *arguments]
         command += ["--region=us-central1", "--format=json"]
-        found = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+        found = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False)
         assert found.returncode == 0, found.stderr
         return json.loads(found.stdout) if found.stdout.strip() else None
 

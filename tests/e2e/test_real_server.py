@@ -20,7 +20,7 @@ from google.cloud.aiplatform_v1.services.prediction_service.transports import Pr
 from google.protobuf import json_format, struct_pb2
 
 from examples.imagenet.photos import photographs
-from tests.e2e.conftest import Cli
+from tests.e2e.conftest import PATIENCE, Cli
 
 pytestmark = [
     pytest.mark.e2e,
@@ -59,8 +59,10 @@ class Served:
                 artifact_uri="gs://artifacts/lite0",
                 container_spec=aip.ModelContainerSpec(image_uri=IMAGE),
             ),
-        ).result(timeout=60)
-        created = endpoints.create_endpoint(parent=PARENT, endpoint=aip.Endpoint(display_name="e")).result(timeout=60)
+        ).result(timeout=PATIENCE)
+        created = endpoints.create_endpoint(parent=PARENT, endpoint=aip.Endpoint(display_name="e")).result(
+            timeout=PATIENCE
+        )
         self.endpoint = created.name
         self.deployed = (
             endpoints.deploy_model(
@@ -73,14 +75,14 @@ class Served:
                 ),
                 traffic_split={"0": 100},
             )
-            .result(timeout=120)
+            .result(timeout=PATIENCE)
             .deployed_model.id
         )
 
     def post(self, verb: str, body: bytes, kind: str = "application/json"):
         request = urllib.request.Request(f"{self.rest}/v1/{self.endpoint}:{verb}", body, {"Content-Type": kind})
         try:
-            with urllib.request.urlopen(request, timeout=60) as answer:
+            with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
                 return answer.status, json.load(answer), answer.headers
         except urllib.error.HTTPError as error:
             return error.code, json.load(error), error.headers

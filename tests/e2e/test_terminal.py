@@ -9,6 +9,7 @@ import os
 import pty
 import re
 import select
+import signal
 import subprocess
 import sys
 import termios
@@ -21,7 +22,8 @@ import pytest
 
 from vertex_deploy.cli.screen import RESUME, WATCHED
 
-from .rollouts import Rollouts, until
+from .conftest import PATIENCE
+from .rollouts import HELD, Rollouts, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -29,9 +31,8 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 EXIT_CODES = Path(__file__).parents[2] / "docs/reference/exit-codes.md"
-ROLLOUT = {"steps": [{"weight": 20, "hold": "1h"}, {"weight": 100}], "gates": [], "keep_stable": "1s"}
+ROLLOUT = {"steps": [{"weight": 20, "hold": HELD}, {"weight": 100}], "gates": [], "keep_stable": "1s"}
 WIDE, NARROW, LINES = 110, 50, 40
-PATIENCE = 120
 CLEAR_SCREEN, ESCAPE = "\x1b[2J", "\x1b"
 FRAME = b"tty  holding  "
 HEAD = re.compile(r"tty  holding  step 1 of 2 \(20%\)  \w+ left")
@@ -65,6 +66,7 @@ class Terminal:
             stdout=side,
             stderr=side,
         )
+        rollouts.cli.begun.append(self.process)
         os.close(side)
 
     def read(self, seconds: float = 0.2) -> None:
@@ -104,10 +106,22 @@ class Terminal:
         self.until(lambda: self.sent.count(FRAME) >= until)
 
     def resize(self, columns: int) -> None:
-        """As a person drags the window's edge: the kernel sends SIGWINCH."""
+        """As a person drags the window's edge: the kernel sends SIGWINCH.
+
+        Between two frames, the program held still: one that was drawn for the old width and read after it would stand
+        on this screen as no terminal shows it.
+        """
+        self.frames(1)
+        self.process.send_signal(signal.SIGSTOP)
+        until(lambda: self._state() == "T")
         self.read()
         termios.tcsetwinsize(self._main, (LINES, columns))
         self._screen.resize(LINES, columns)
+        self.process.send_signal(signal.SIGCONT)
+
+    def _state(self) -> str:
+        """Of the process; see proc(5)."""
+        return Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()[0]
 
     def type(self, keys: bytes) -> None:
         os.write(self._main, keys)
@@ -176,7 +190,7 @@ def test_a_rollout_in_a_terminal_is_resized_interrupted_and_gone_on_with(rollout
 def test_plain_lines_in_a_terminal_and_who_only_watches_ends_nothing(rollouts: Rollouts) -> None:
     rollouts.write("three")
     first = rollouts.begin("start")
-    until(lambda: rollouts.record()["phase"] == "holding", PATIENCE)
+    until(lambda: rollouts.record()["phase"] == "holding", process=first)
     watching = Terminal(rollouts, "watch")
     watching.until(lambda: holding(watching))
     watching.type(b"\x03")
@@ -186,8 +200,7 @@ def test_plain_lines_in_a_terminal_and_who_only_watches_ends_nothing(rollouts: R
 
     plain = Terminal(rollouts, "abort", "--plain")
     assert plain.ended() == 11, plain.lines
-    first.communicate(timeout=PATIENCE)
-    assert first.returncode == 11
+    assert rollouts.finished(first)[0] == 11
     assert ESCAPE not in plain.sent.decode()
     assert re.search(r"\d\d:\d\d:\d\d +\w+ +abort by", plain.text)
     assert any(line.startswith("tty  aborted") for line in plain.lines)
