@@ -388,3 +388,62 @@ def test_gates_that_are_none(desk: Desk) -> None:
     desk.file.write_text(yaml.safe_dump(SPEC | {"rollout": SPEC["rollout"] | {"gates": []}}))
     said = desk.run(*given, stdin=b"[]")
     assert (said.code, "rollout.gates is empty" in said.error) == (2, True)
+
+
+# --- a file that somebody broke under a rollout -----------------------------------------------------------------------
+
+
+def broken_later(desk: Desk) -> None:
+    desk.file.write_text(desk.file.read_text() + "containr: {}\n")
+
+
+@pytest.mark.parametrize("verb", [*READING, *STEERING, "tick", "retry"])
+def test_a_rollout_goes_by_its_own_spec_whatever_became_of_the_file(held: Desk, verb: str) -> None:
+    if verb == "resume":
+        held.run("pause")
+    if verb == "retry":
+        held.run("abort")
+    broken_later(held)
+    said = held.run(verb, *(("--plain",) if verb in STEERING else ()))
+    first = said.err.splitlines()[0]
+    assert first.startswith(f"warning: {held.file}:")
+    assert first.endswith("(the rollout goes by the spec that it was begun with)")
+    expected = {"abort": 11, "rollback": 10, "pause": 12, "watch": 0}
+    assert said.code == expected.get(verb, 0)
+
+
+@pytest.mark.parametrize("verb", ["start", "plan"])
+def test_a_file_with_problems_begins_nothing_and_goes_on_with_nothing(held: Desk, verb: str) -> None:
+    broken_later(held)
+    said = held.run(verb)
+    assert said.code == 3
+    assert "containr" in said.error
+
+
+@pytest.mark.parametrize("verb", [*READING, *STEERING, "tick", "retry"])
+def test_before_the_first_rollout_a_file_with_problems_is_what_is_wrong(desk: Desk, verb: str) -> None:
+    broken_later(desk)
+    said = desk.run(verb)
+    assert said.code == 3
+    assert "containr" in said.error
+
+
+def test_a_group_can_be_taken_back_whatever_became_of_the_file(group: Desk) -> None:
+    for member in group.worlds.values():
+        member.target.stuck.add("deploy")
+    sleeps = iter(range(60))
+
+    def interrupt() -> None:
+        if next(sleeps, None) is None:
+            group.clock.meanwhile = lambda: None
+            raise KeyboardInterrupt
+
+    group.clock.meanwhile = interrupt
+    assert group.run("start", "--env", "prod", "--plain").code == 130
+    broken_later(group)
+    assert group.run("start", "--env", "prod").code == 3
+    for member in group.worlds.values():
+        member.target.stuck.clear()
+    said = group.run("abort", "--env", "prod", "--plain")
+    assert said.code == 11
+    assert said.err.count("the rollout goes by the spec that it was begun with") == 1

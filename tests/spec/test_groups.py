@@ -8,7 +8,7 @@ import pytest
 
 from tests.spec.examples import GOOD, examined, problems
 from vertex_deploy.errors import SpecError
-from vertex_deploy.spec import group_of, load, members
+from vertex_deploy.spec import examine, group_of, load
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -97,8 +97,7 @@ def test_a_groups_name_is_no_environment_and_the_fix_names_its_own(tmp_path: Pat
     path.write_text(grouped("{prod: [prod-us, prod-eu]}"))
     with pytest.raises(SpecError, match="prod is a lockstep group, not one environment; name one of prod-us, prod-eu"):
         load(path, "prod")
-    assert members(path, "prod") == ("prod-us", "prod-eu")
-    assert members(path, "prod-us") == members(path, None) == ()
+    assert examine(path, "prod").groups == {"prod": ("prod-us", "prod-eu")}
     assert group_of(path, "prod-us") == "prod"
     assert group_of(path, "local") == group_of(path, None) == ""
 
@@ -109,4 +108,4 @@ def test_a_base_that_its_environments_complete_is_no_problem_of_the_group(tmp_pa
     path.write_text(
         grouped("{prod: [prod-us, prod-eu]}", text.replace("  local:\n", "  local:\n    gcp: {region: us-west1}\n"))
     )
-    assert members(path, "prod") == ("prod-us", "prod-eu")
+    assert [load(path, member).gcp.region for member in examine(path).groups["prod"]]

@@ -7,7 +7,7 @@ import pytest
 
 from tests.spec.examples import GOOD, examined, problems, swap
 from vertex_deploy.errors import SpecError, StateError, UsageError
-from vertex_deploy.spec import AcceleratorSpec, Spec, from_storage, load, to_storage
+from vertex_deploy.spec import AcceleratorSpec, Spec, examine, from_storage, load, to_storage
 
 LINE = re.compile(r"deploy\.yaml:\d+: \S.*")
 
@@ -196,3 +196,21 @@ def test_storage_passes_over_keys_of_another_version_that_people_may_not_write(w
 def test_storage_that_cannot_be_read_is_a_state_error(data):
     with pytest.raises(StateError, match="the stored spec cannot be read"):
         from_storage(data)
+
+
+@pytest.mark.parametrize(
+    ("text", "env", "name"),
+    [
+        ("name: a\ncolour: blue\n", None, "a"),
+        ("name: a\nenvironments: {prod: {name: b, colour: blue}}\n", "prod", "b"),
+        ("name: a\nenvironments: {prod: {}}\n", "prod", "a"),
+        ("name: [a]\n", None, ""),
+        ("colour: blue\n", None, ""),
+        ("name: a\nname: b\n", None, ""),
+        ("- a\n", None, ""),
+    ],
+)
+def test_the_name_is_read_whatever_else_is_wrong(write, text, env, name):
+    found = examine(write(text), env)
+    assert (found.spec, found.name) == (None, name)
+    assert found.problems

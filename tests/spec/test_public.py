@@ -14,7 +14,6 @@ def test_the_public_names_are_these():
         "from_storage",
         "group_of",
         "load",
-        "members",
         "to_storage",
     ]
     assert all(hasattr(spec, name) for name in spec.__all__)

@@ -41,7 +41,7 @@ def also(command: Callable[P, None]) -> Callable[P, None]:
     def either(*args: P.args, **kwargs: P.kwargs) -> None:
         given: dict[str, Any] = dict(kwargs)
         spec_file, env = given["spec_file"], given["env"]
-        if group := group_named(spec_file, env, given["root"]):
+        if group := group_named(spec_file, env, given["root"], sound=command.__name__ in {"start", "plan"}):
             _GROUP[command.__name__](group, **given)
             return
         if command.__name__ in {"start", "retry"}:

@@ -27,7 +27,7 @@ class Members:
 
     Args:
         name: of the group.
-        specs: environment -> spec.
+        specs: environment -> spec; empty if one of them has problems.
         keys: environment -> what its rollouts are stored under.
         stores: environment -> store.
     """
@@ -38,21 +38,34 @@ class Members:
     stores: Mapping[str, RolloutStore]
 
 
-def group_named(spec_file: Path, env: str | None, root: str) -> Members | None:
+def group_named(spec_file: Path, env: str | None, root: str, *, sound: bool = False) -> Members | None:
     """The group that ``--env`` names, or None.
 
-    Raises:
-        SpecError: the spec has problems.
-        UsageError: the spec cannot be read, or the store's place is none.
-    """
-    from vertex_deploy.rollout.engine import key_of, open_store  # noqa: PLC0415 - --help must not wait for it
-    from vertex_deploy.spec import load, members  # noqa: PLC0415 - see above
+    Args:
+        spec_file: the file.
+        env: as given.
+        root: of the store.
+        sound: its specs are needed; else problems of the file are warnings, see ``shown.store_of``.
 
-    if env is None or not (names := members(spec_file, env)):
+    Raises:
+        SpecError: the specs have problems, and are needed or there is no rollout.
+        UsageError: the file cannot be read, or the store's place is none.
+    """
+    from vertex_deploy.errors import SpecError  # noqa: PLC0415 - --help must not wait for it
+    from vertex_deploy.rollout.engine import open_store  # noqa: PLC0415 - see above
+    from vertex_deploy.spec import examine  # noqa: PLC0415 - see above
+
+    if env is None or not (names := examine(spec_file, env).groups.get(env, ())):
         return None
-    specs = {name: load(spec_file, name) for name in names}
-    keys = {name: key_of(spec, name) for name, spec in specs.items()}
-    return Members(env, specs, keys, {name: open_store(key, root) for name, key in keys.items()})
+    found = {name: shown.key_in(spec_file, name) for name in names}
+    problems = list(dict.fromkeys(problem for _, _, each in found.values() for problem in each))
+    if problems and sound:
+        raise SpecError(problems)
+    keys = {name: key for name, (key, _, _) in found.items()}
+    stores = {name: open_store(key, root) for name, key in keys.items()}
+    shown.excuse(problems, stores.values())
+    specs = {name: spec for name, (_, spec, _) in found.items() if spec is not None}
+    return Members(env, {} if problems else specs, keys, stores)
 
 
 class Tree:

@@ -17,7 +17,7 @@ import typer
 from vertex_deploy.cli.output import emit
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
     from pathlib import Path
 
     from vertex_deploy.cli.output import OutputFormat
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from vertex_deploy.errors import RolloutError
     from vertex_deploy.rollout.record import Record
     from vertex_deploy.rollout.store import RolloutStore
+    from vertex_deploy.spec import Spec
 
 
 def warn(text: str) -> None:
@@ -93,14 +94,52 @@ def release_of(spec: Any, spec_file: Path, release_file: Path | None) -> Any:
 def store_of(spec_file: Path, env: str | None, root: str) -> RolloutStore:
     """Where the rollouts of a spec are kept.
 
+    A rollout goes by the spec that it was begun with: problems of the file as it is now are warnings where there is
+    one, so that whoever broke the file can still abort.
+
     Raises:
-        SpecError: the spec has problems.
+        SpecError: the spec has problems, and there is no rollout.
         UsageError: the spec cannot be read, or the store's place is none.
     """
-    from vertex_deploy.rollout.engine import key_of, open_store  # noqa: PLC0415 - --help must not wait for it
-    from vertex_deploy.spec import load  # noqa: PLC0415 - see above
+    from vertex_deploy.rollout.engine import open_store  # noqa: PLC0415 - --help must not wait for it
 
-    return open_store(key_of(load(spec_file, env), env), root)
+    key, _, problems = key_in(spec_file, env)
+    store = open_store(key, root)
+    excuse(problems, [store])
+    return store
+
+
+def key_in(spec_file: Path, env: str | None) -> tuple[str, Spec | None, list[str]]:
+    """What a spec's rollouts are stored under, the spec if it is sound, and what is wrong with the file.
+
+    Raises:
+        SpecError: not even the name can be read, or there is no such environment.
+        UsageError: the file cannot be read.
+    """
+    from vertex_deploy.errors import SpecError  # noqa: PLC0415 - --help must not wait for it
+    from vertex_deploy.rollout.engine import key_named  # noqa: PLC0415 - see above
+    from vertex_deploy.spec import examine  # noqa: PLC0415 - see above
+
+    examined = examine(spec_file, env)
+    problems = [str(problem) for problem in examined.problems]
+    if problems and (not examined.name or (env is not None and env not in examined.environments)):
+        raise SpecError(problems)
+    return key_named(examined.name, env), examined.spec, problems
+
+
+def excuse(problems: list[str], stores: Collection[RolloutStore]) -> None:
+    """Take a file's problems for warnings where there is a rollout, which does not go by the file.
+
+    Raises:
+        SpecError: there is none, so the problems are all there is to say.
+        CloudError, StateError: it cannot be told.
+    """
+    from vertex_deploy.errors import SpecError  # noqa: PLC0415 - --help must not wait for it
+
+    if problems and all(store.current() is None for store in stores):
+        raise SpecError(problems)
+    for problem in problems:
+        warn(f"{problem} (the rollout goes by the spec that it was begun with)")
 
 
 def newest(store: RolloutStore) -> Record:

@@ -79,8 +79,13 @@ def open_store(name: str, root: Path | str = ROOT) -> RolloutStore:
 
 
 def key_of(spec: Spec, env: str | None) -> str:
+    """What rollouts of a spec are stored under; see ``key_named``."""
+    return key_named(spec.name, env)
+
+
+def key_named(name: str, env: str | None) -> str:
     """What rollouts of a spec are stored under: its name, and the environment's after an @ so that they never mix."""
-    return f"{spec.name}@{env}" if env else spec.name
+    return f"{name}@{env}" if env else name
 
 
 def whoami() -> str:

@@ -5,7 +5,7 @@ pipelines and the tests all read the same file through here, so that nothing is 
 """
 
 from vertex_deploy.spec.gates import Gate
-from vertex_deploy.spec.loader import Examined, examine, from_storage, group_of, load, members, to_storage
+from vertex_deploy.spec.loader import Examined, examine, from_storage, group_of, load, to_storage
 from vertex_deploy.spec.machines import AcceleratorSpec
 from vertex_deploy.spec.models import Spec
 from vertex_deploy.spec.problems import Problem
@@ -20,6 +20,5 @@ __all__ = [
     "from_storage",
     "group_of",
     "load",
-    "members",
     "to_storage",
 ]

@@ -69,33 +69,13 @@ def load(path: str | PathLike[str], env: str | None = None) -> Spec:
 
     Raises:
         SpecError: every problem, one line each, ``deploy.yaml:12: field: what is wrong; the fix``. Or ``env`` names a
-            lockstep group, which is several specs (see ``members``).
+            lockstep group, which is several specs (see ``examine``).
         UsageError: the file cannot be read.
     """
     examined = examine(path, env)
     if examined.spec is None:
         raise SpecError([str(problem) for problem in examined.problems])
     return examined.spec
-
-
-def members(path: str | PathLike[str], env: str | None) -> tuple[str, ...]:
-    """The environments of a lockstep group.
-
-    Args:
-        path: the file.
-        env: what was given as ``--env``: a group's name, an environment's, or None.
-
-    Returns:
-        The group's environments in the order of the file; empty if ``env`` is no group's name.
-
-    Raises:
-        SpecError: as ``load``, for every environment of the group.
-        UsageError: the file cannot be read.
-    """
-    found = examine(path, env).groups.get(env or "", ())
-    for member in found:
-        load(path, member)
-    return found
 
 
 def group_of(path: str | PathLike[str], env: str | None) -> str:
