@@ -39,6 +39,12 @@ def test_a_command_is_split_as_a_shell_would_and_keeps_its_equals_signs(tmp_path
     assert images.resolve("app") == LocalImage(("python", "-m", "serving", "--name=a b", "--x=1"), tmp_path)
 
 
+def test_a_reference_of_a_thousand_tags_takes_no_time():
+    # A search that tries every number of tags from everywhere takes hours for it.
+    assert repository("app" + ":a" * 200_000 + "!").endswith("!")
+    assert repository("app" + ":a" * 3) == "app:a"
+
+
 def test_an_unmapped_image_is_refused_with_the_option_that_maps_it():
     with pytest.raises(ImageNotMapped) as caught:
         ImageMap.parse(["other=x"]).resolve(DIGEST)
@@ -78,14 +84,25 @@ def test_an_entry_that_cannot_be_understood_is_refused(entry, message):
         ("app: 3\n", "expected a command"),
         ("app: []\n", "expected a command"),
         ("app: {", "neither YAML nor JSON"),
+        (b"app: \xe4", "not UTF-8: byte 5"),
+        ("app: " + "[" * 5000 + "]" * 5000, "nested too deeply"),
+        ("app: {x: &a [*a]}", "expected a command"),
+        # Written out, it would have nine to the eighth words.
+        (
+            "a0: &a0 [x, x, x, x, x, x, x, x, x]\n"
+            + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 9)),
+            "expected a command",
+        ),
+        ("#" + "a" * (1 << 20), "larger than 1048576 bytes"),
     ],
 )
 def test_a_file_that_cannot_be_understood_is_refused_with_its_name(tmp_path, content, message):
     file = tmp_path / "images.yaml"
-    file.write_text(content)
+    file.write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(UsageError, match=message) as caught:
         ImageMap.parse(file=file)
     assert str(caught.value).startswith(str(file))
+    assert len(str(caught.value)) < 1000
 
 
 def test_a_file_that_is_not_there_is_refused():

@@ -16,8 +16,8 @@ alone the image that the model names.
 from __future__ import annotations
 
 import fnmatch
-import json
 import re
+import reprlib
 import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,14 +25,16 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from vertex_deploy.errors import ImageNotMapped, LocalError, UsageError
+from vertex_deploy.errors import ImageNotMapped, LocalError, UsageError, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-_TAG_OR_DIGEST = re.compile(r"(@[A-Za-z0-9+._-]+:[0-9a-fA-F]+|:[\w][\w.-]{0,127})+$", re.ASCII)
+# A tag, a digest or both. Not any number of them: searching would take the square of a hostile reference's length.
+_TAG_OR_DIGEST = re.compile(r"(@[A-Za-z0-9+._-]+:[0-9a-fA-F]+|:[\w][\w.-]{0,127}){1,2}$", re.ASCII)
 _GLOB = frozenset("*?[")
 _CONTAINER = "container:"
+_MAX_FILE = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +62,7 @@ def _parse_command(reference: str, command: object, where: str) -> tuple[str, ..
         return tuple(command)
     if not isinstance(command, str):
         raise UsageError(
-            f"{where}: {reference}: expected a command as one string or a list of words, not {json.dumps(command)}"
+            f"{where}: {reference}: expected a command as one string or a list of words, not {reprlib.repr(command)}"
         )
     try:
         words = tuple(shlex.split(command))
@@ -75,12 +77,20 @@ def _parse_command(reference: str, command: object, where: str) -> tuple[str, ..
 
 def _read_file(path: Path) -> Mapping[str, Any]:
     try:
+        with path.open("rb") as file:
+            data = file.read(_MAX_FILE + 1)
+        if len(data) > _MAX_FILE:
+            raise UsageError(f"{path}: the image map is larger than {_MAX_FILE} bytes")
         # JSON is YAML, so one parser reads both.
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.safe_load(data.decode())
     except OSError as error:
         raise UsageError(f"{path}: the image map cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path}: the image map is not UTF-8: byte {error.start}") from None
+    except RecursionError:
+        raise UsageError(f"{path}: the image map is nested too deeply; write REF: COMMAND") from None
     except yaml.YAMLError as error:
-        raise UsageError(f"{path}: the image map is neither YAML nor JSON: {' '.join(str(error).split())}") from None
+        raise UsageError(f"{path}: the image map is neither YAML nor JSON: {one_line(error)}") from None
     if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
         raise UsageError(f"{path}: the image map must be a mapping of image references to commands")
     return content
