@@ -51,7 +51,6 @@ def stack(spec: Spec, *, path: str, text: str, environment: str | None) -> dict[
     google = gcp.Provider("google", project=spec.gcp.project, region=spec.gcp.region)
     opts = pulumi.ResourceOptions(providers=[google])
 
-    network = Network("network", NetworkArgs.of(spec), opts) if wanted.network else None
     registry = Registry("registry", RegistryArgs.of(spec), opts) if wanted.registry else None
     storage = Storage("storage", StorageArgs.of(spec), opts) if wanted.storage else None
     identity = Identity(
@@ -65,6 +64,10 @@ def stack(spec: Spec, *, path: str, text: str, environment: str | None) -> dict[
         opts,
     )
     who = identity.emails
+    # Cloud Build and Cloud Run call as these, from outside of the network.
+    outside = {"build": wanted.triggers, "rollout": wanted.triggers or wanted.runner}
+    callers = [who[role] for role, asked in outside.items() if asked]
+    network = Network("network", NetworkArgs.of(spec, callers=callers), opts) if wanted.network else None
 
     served = None
     if endpoint.wanted(spec):

@@ -3,10 +3,11 @@
 One subnet in the spec's region with ranges for GKE, a firewall that lets in nothing but the network itself and
 Google's health checks, Cloud NAT, and what the endpoint's access needs: an address range and peering (psa), or a policy
 that lets Vertex AI make Private Service Connect endpoints (psc with automation). A VPC Service Controls perimeter on
-request.
+request: machines of the network reach the services in it and what GKE's nodes need besides, and the accounts of builds
+and rollouts come in from outside, since Cloud Build and Cloud Run call from machines of Google's.
 
 Deliberately not created: Private Service Connect endpoints of consumers in other projects (they belong there), VPN and
-interconnects, DNS zones, a shared VPC's host project, and access levels of the perimeter.
+interconnects, DNS zones, a shared VPC's host project, and access levels, by which people get into the perimeter.
 """
 
 from __future__ import annotations
@@ -14,14 +15,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Self
 
+import pulumi
 from pulumi_gcp import accesscontextmanager, compute, networkconnectivity, servicenetworking
 
 from infra.components.base import Component, asked
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    import pulumi
 
     from vertex_deploy.spec import Spec
     from vertex_deploy.spec.infra import Perimeter
@@ -30,6 +30,13 @@ HEALTH_CHECKS = ("35.191.0.0/16", "130.211.0.0/22")
 """Where Google's health checks come from (load balancing documentation)."""
 SERVICE_CLASS = "gcp-vertexai"
 """Service class of Vertex AI in service connection policies."""
+NODE_SERVICES = (
+    "cloudtrace.googleapis.com",
+    "iamcredentials.googleapis.com",
+    "logging.googleapis.com",
+    "sts.googleapis.com",
+)
+"""What nodes and servers of GKE call beside the perimeter's services: logs, traces, tokens for workload identity."""
 PODS, SERVICES = "pods", "services"
 """Names of the secondary ranges."""
 
@@ -49,6 +56,8 @@ class NetworkArgs:
         peering_prefix: prefix length of the peered range.
         nat: make Cloud NAT.
         perimeter: VPC Service Controls perimeter, or None.
+        reachable: services that machines of the network may call beside the perimeter's own.
+        callers: emails of service accounts that may call into the perimeter from outside.
         protect: refuse to delete network and peering.
     """
 
@@ -62,11 +71,13 @@ class NetworkArgs:
     peering_prefix: int = 16
     nat: bool = True
     perimeter: Perimeter | None = None
+    reachable: tuple[str, ...] = ()
+    callers: Sequence[pulumi.Input[str]] = ()
     protect: bool = False
 
     @classmethod
-    def of(cls, spec: Spec) -> Self:
-        """From ``infra.network`` and the endpoint's access.
+    def of(cls, spec: Spec, *, callers: Sequence[pulumi.Input[str]] = ()) -> Self:
+        """From ``infra.network`` and the endpoint's access; accounts are another component's outputs.
 
         Raises:
             ValueError: the spec has no ``infra.network``.
@@ -83,6 +94,8 @@ class NetworkArgs:
             peering_prefix=wanted.peering_prefix,
             nat=wanted.nat,
             perimeter=wanted.perimeter,
+            reachable=NODE_SERVICES if spec.infra.gke is not None else (),
+            callers=callers,
             protect=spec.infra.protect,
         )
 
@@ -227,8 +240,35 @@ class Network(Component):
                 resources=[f"projects/{wanted.project_number}"],
                 restricted_services=services,
                 vpc_accessible_services=accesscontextmanager.ServicePerimeterStatusVpcAccessibleServicesArgs(
-                    enable_restriction=True, allowed_services=["RESTRICTED-SERVICES"]
+                    enable_restriction=True, allowed_services=["RESTRICTED-SERVICES", *args.reachable]
                 ),
+                ingress_policies=[_ingress(args.callers, services)] if args.callers else None,
             ),
             opts=self.child(protect=args.protect),
         )
+
+
+def _ingress(
+    callers: Sequence[pulumi.Input[str]], services: Sequence[str]
+) -> accesscontextmanager.ServicePerimeterStatusIngressPolicyArgs:
+    """Let accounts call the perimeter's services from wherever they run."""
+    every = accesscontextmanager.ServicePerimeterStatusIngressPolicyIngressFromSourceArgs(access_level="*")
+    return accesscontextmanager.ServicePerimeterStatusIngressPolicyArgs(
+        ingress_from=accesscontextmanager.ServicePerimeterStatusIngressPolicyIngressFromArgs(
+            identities=[pulumi.Output.format("serviceAccount:{0}", caller) for caller in callers], sources=[every]
+        ),
+        ingress_to=accesscontextmanager.ServicePerimeterStatusIngressPolicyIngressToArgs(
+            resources=["*"],
+            operations=[
+                accesscontextmanager.ServicePerimeterStatusIngressPolicyIngressToOperationArgs(
+                    service_name=service,
+                    method_selectors=[
+                        accesscontextmanager.ServicePerimeterStatusIngressPolicyIngressToOperationMethodSelectorArgs(
+                            method="*"
+                        )
+                    ],
+                )
+                for service in services
+            ],
+        ),
+    )

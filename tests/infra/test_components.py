@@ -185,7 +185,32 @@ def test_a_perimeter_restricts_the_services_inside():
     status = network_of(spec(perimeter)).one("ServicePerimeter").inputs["status"]
     assert status["resources"] == ["projects/123456"]
     assert "aiplatform.googleapis.com" in status["restrictedServices"]
-    assert status["vpcAccessibleServices"]["enableRestriction"] is True
+    assert status["vpcAccessibleServices"] == {"enableRestriction": True, "allowedServices": ["RESTRICTED-SERVICES"]}
+    assert "ingressPolicies" not in status
+
+
+def test_nodes_in_a_perimeter_reach_what_their_accounts_may_use():
+    wanted = spec(
+        GKE.replace("network: {}", "network: {perimeter: {policy: accessPolicies/1, project_number: '123456'}}")
+    )
+    status = network_of(wanted).one("ServicePerimeter").inputs["status"]
+    reached = {*status["restrictedServices"], *status["vpcAccessibleServices"]["allowedServices"]}
+    used = {name.partition(".")[0] for role in ("serving", "nodes") for name in identity.PERMISSIONS[role]}
+    # Google's autoscaler hears of metrics by Cloud Monitoring.
+    assert {f"{service}.googleapis.com" for service in used - {"autoscaling"}} <= reached
+    # What workload identity gets its tokens from.
+    assert {"iamcredentials.googleapis.com", "sts.googleapis.com"} <= reached
+
+
+def test_builds_and_rollouts_call_into_the_perimeter_from_outside():
+    perimeter = spec("{network: {perimeter: {policy: accessPolicies/1, project_number: '123456'}}}")
+    args = network.NetworkArgs.of(perimeter, callers=["build@x", "rollout@x"])
+    status = record(lambda: network.Network("network", args)).one("ServicePerimeter").inputs["status"]
+    (policy,) = status["ingressPolicies"]
+    assert policy["ingressFrom"]["identities"] == ["serviceAccount:build@x", "serviceAccount:rollout@x"]
+    operations = policy["ingressTo"]["operations"]
+    assert [operation["serviceName"] for operation in operations] == status["restrictedServices"]
+    assert all(operation["methodSelectors"] == [{"method": "*"}] for operation in operations)
 
 
 # endpoint

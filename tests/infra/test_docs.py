@@ -11,6 +11,8 @@ import pytest
 
 pytest.importorskip("pulumi")
 
+from infra.components import identity
+from infra.components.network import NODE_SERVICES
 from tests.infra.test_program import run
 
 ROOT = Path(__file__).parents[2]
@@ -82,3 +84,10 @@ def test_the_apis_of_all_resources_are_among_those_to_enable(stack):
         if made.custom and made.type.startswith("gcp:"):
             module = made.type.split(":")[1].partition("/")[0]
             assert f"{APIS[module]}.googleapis.com" in text, made.type
+
+
+def test_the_apis_that_the_accounts_use_are_among_those_to_enable():
+    text = (DOCS / "operations.md").read_text()
+    used = {name.partition(".")[0] for names in identity.PERMISSIONS.values() for name in names} - {"autoscaling"}
+    for service in {*NODE_SERVICES, *(f"{name}.googleapis.com" for name in used)}:
+        assert service in text, service
