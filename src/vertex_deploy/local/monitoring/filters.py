@@ -353,7 +353,7 @@ def _compare(  # noqa: PLR0911 - one return an operator or function
             return wanted in actual
         case "one_of":
             return actual in values
-    return re2.pattern(wanted).fullmatch(actual) is not None
+    return re2.full_match(wanted, actual)
 
 
 def _ordered(actual: str, op: str, wanted: float) -> bool:

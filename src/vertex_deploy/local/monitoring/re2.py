@@ -1,10 +1,13 @@
-r"""RE2's regular expressions, which Cloud Monitoring's filters take, on Python's engine. Pure.
+r"""RE2's regular expressions, which Cloud Monitoring's filters take. Pure.
+
+Python's parser reads them; ``automaton`` matches, in time that grows with the text and not exponentially as Python's
+engine would: anybody may write a filter, and it is tried on every series, on the loop that serves predictions.
 
 What only Python has, or reads in another way, is refused: look-around and other groups, back references, possessive
 repetition, ``\Z`` and Python's Unicode escapes. Classes such as ``\d`` are ASCII, as in RE2.
 
 Left out, and refused: POSIX classes such as ``[[:alpha:]]``, and ``\p{...}``, ``\Q...\E``, ``\z`` and ``\C``, which
-Python lacks. RE2's promise of linear time is left out too: Python's engine backtracks.
+Python lacks; and expressions that are larger than ``automaton.MAX_STATES`` with their repetitions written out.
 """
 
 from __future__ import annotations
@@ -13,13 +16,15 @@ import re
 import warnings
 from functools import lru_cache
 
+from vertex_deploy.local.monitoring.automaton import Automaton
+
 _GROUP = re.compile(r"\(\?(?::|P<[A-Za-z_]\w*>|[ims]+(?:-[ims]+)?[:)]|-[ims]+:)")
 _ESCAPES = frozenset("123456789ZNuU")
 _REPEATS = frozenset("*+?}")
 
 
 @lru_cache(maxsize=512)
-def pattern(text: str) -> re.Pattern[str]:
+def pattern(text: str) -> Automaton:
     """Compile an expression.
 
     Raises:
@@ -32,9 +37,19 @@ def pattern(text: str) -> re.Pattern[str]:
         with warnings.catch_warnings():
             # Of "[[", "--" and "&&" in a class: they may mean something in Python one day, and are plain in RE2.
             warnings.simplefilter("ignore", FutureWarning)
-            return re.compile(text, re.ASCII)
-    except (re.error, OverflowError, RecursionError) as error:
+            return Automaton(text)
+    except (re.error, OverflowError, RecursionError, ValueError) as error:
         raise ValueError(f'the regular expression "{text}" is not valid: {error}') from error
+
+
+@lru_cache(maxsize=16_384)
+def full_match(text: str, value: str) -> bool:
+    """Whether an expression matches a whole value. The values of labels are few, and asked for again and again.
+
+    Raises:
+        ValueError: as ``pattern``.
+    """
+    return pattern(text).full_match(value)
 
 
 def _foreign(text: str) -> str:
