@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -411,3 +412,27 @@ def test_a_tick_leaves_a_rollout_to_the_controller_that_drives_it(desk: Desk) ->
     assert desk.run("start").code == 0
     assert (seen[0].code, "nothing is due: " in seen[0].out) == (0, True)
     assert "lease" in seen[0].out or "controller" in seen[0].out
+
+
+EXAMPLES = [
+    *(
+        ("rollout", verb)
+        for verb in ("start", "plan", "retry", "status", "watch", "history", "tick", "report", "judge")
+    ),
+    *(("rollout", verb) for verb in STEERING),
+    *(("local", verb) for verb in ("up", "down", "status", "logs", "fault")),
+]
+
+
+@pytest.mark.parametrize("words", EXAMPLES, ids=" ".join)
+def test_help_ends_with_an_example_on_one_line_whose_options_there_are(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, words: tuple[str, str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    *_, head, example = desk.call(*words, "--help").out.splitlines()
+    assert head == "Example:"
+    assert example.startswith(f"  vertex-deploy {' '.join(words)}")
+    for command in example.split(" | "):
+        _, group, verb, *rest = shlex.split(command)
+        options = desk.call(group, verb, "--help").out.split()
+        assert {word for word in rest if word.startswith("-") and word != "-"} <= {o.rstrip(",") for o in options}

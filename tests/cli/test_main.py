@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import statistics
 import subprocess
 import sys
 import time
@@ -8,13 +9,12 @@ import time
 import pytest
 import typer
 
+from tests.pace import slower
 from vertex_deploy import __version__
 from vertex_deploy.cli import main as cli
 from vertex_deploy.errors import ExitCode, LocalError, SpecError
 
 HELP_SECONDS = 0.3
-WORK_SECONDS = 0.12
-"""What ``worked`` takes where ``HELP_SECONDS`` is meant."""
 HEAVY = ("google.api_core", "google.cloud.aiplatform", "grpc", "torch", "pydantic", "numpy", "aiohttp", "rich")
 
 
@@ -77,7 +77,11 @@ def test_no_command_prints_the_help_and_fails(monkeypatch, capsys):
             ["check", "-o", "jsn"],
             "Invalid value for '-o' / '--output': 'jsn' is not one of 'text', 'json'; see vertex-deploy check --help",
         ),
-        (["check", "--env"], "Option '--env' requires an argument; see vertex-deploy --help"),
+        (["check", "--env"], "Option '--env' requires an argument; see vertex-deploy check --help"),
+        (
+            ["rollout", "judge", "--gates"],
+            "Option '--gates' requires an argument; see vertex-deploy rollout judge --help",
+        ),
         (["schema", "x"], "Got unexpected extra argument(s) (x); see vertex-deploy schema --help"),
     ],
 )
@@ -164,22 +168,15 @@ def test_help_answers_within_its_time(command):
     """The best of ten processes; the limit is of a machine that nobody else uses, and grows as work beside it does."""
     shares = []
     for _ in range(10):
-        before, started = worked(), time.perf_counter()
+        before, started = slower(), time.perf_counter()
         done = process(*command.split(), "--help")
         spent = time.perf_counter() - started
-        shares.append(spent / HELP_SECONDS / max(1.0, (before + worked()) / 2 / WORK_SECONDS))
+        shares.append(spent / HELP_SECONDS / statistics.mean((before, slower())))
         assert done.returncode == 0, done.stderr
         assert done.stdout.startswith("Usage: ")
         if shares[-1] < 1:
             return
     pytest.fail(f"shares of the time that it has: {shares}")
-
-
-def worked() -> float:
-    """Seconds that work of ``WORK_SECONDS`` takes at the moment."""
-    started = time.perf_counter()
-    sum(number for number in range(5_000_000))
-    return time.perf_counter() - started
 
 
 @pytest.mark.parametrize(

@@ -23,8 +23,6 @@ def judge(*, history: History, gates: Gates = None, env: Env = None, output: Out
     """Judge a recorded history.
 
     Exits with 0 for pass, 10 for fail, 12 for undecided.
-
-    Example: vertex-deploy rollout judge --history history.json --gates deploy.yaml -o json
     """
     from vertex_deploy.errors import ExitCode, UsageError  # noqa: PLC0415 - --help must not wait for it
     from vertex_deploy.rollout.judge import Outcome  # noqa: PLC0415 - see above

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from vertex_deploy.cli.example import Command, Group
 from vertex_deploy.cli.output import Output, OutputFormat, emit
 from vertex_deploy.errors import UsageError
 from vertex_deploy.local import client, daemon, environment, view
@@ -22,7 +23,8 @@ app = typer.Typer(
     rich_markup_mode=None,
     add_completion=False,
     help="Run a local Vertex AI for rehearsals: Google's own clients work with it unchanged.",
-    epilog="Example: vertex-deploy local up --image 'us-central1-docker.pkg.dev/p/r/app=python server.py'",
+    cls=Group,
+    epilog="vertex-deploy local up --image 'us-central1-docker.pkg.dev/p/r/app=python server.py'",
 )
 Data = Annotated[
     Path | None, typer.Option("--data", metavar="DIR", help="Keep everything here; absent: gone after `down`.")
@@ -36,7 +38,7 @@ def _state(data: Path | None) -> daemon.State:
     return daemon.State(daemon.HOME, data)
 
 
-@app.command(epilog="Example: vertex-deploy local up --sample-period 1s --image 'REF=python -m serving'")
+@app.command(cls=Command, epilog="vertex-deploy local up --sample-period 1s --image 'REF=python -m serving'")
 def up(
     *,
     data: Data = None,
@@ -117,7 +119,7 @@ def _quiet(_: float) -> None:
     pass
 
 
-@app.command(epilog="Example: vertex-deploy local down")
+@app.command(cls=Command, epilog="vertex-deploy local down")
 def down(*, data: Data = None, output: Output = _TEXT) -> None:
     """Stop Local Vertex and its replicas; what --data keeps stays."""
     running = daemon.stop(_state(data))
@@ -129,7 +131,7 @@ def down(*, data: Data = None, output: Output = _TEXT) -> None:
     )
 
 
-@app.command(epilog="Example: vertex-deploy local status -o json")
+@app.command(cls=Command, epilog="vertex-deploy local status -o json")
 def status(*, data: Data = None, output: Output = _TEXT) -> None:
     """Show endpoints, their traffic split, deployed models and replicas."""
     running = _state(data).require()
@@ -137,7 +139,7 @@ def status(*, data: Data = None, output: Output = _TEXT) -> None:
     emit(found, output, lambda: view.status_text(found))
 
 
-@app.command(epilog="Example: vertex-deploy local logs --deployed-model 1234567890 -f")
+@app.command(cls=Command, epilog="vertex-deploy local logs --deployed-model 1234567890 -f")
 def logs(
     *,
     data: Data = None,
@@ -156,7 +158,7 @@ def logs(
     client.print_logs(paths, lines=lines, follow=follow)
 
 
-@app.command(epilog='Example: eval "$(vertex-deploy local env)"')
+@app.command(cls=Command, epilog='eval "$(vertex-deploy local env)"')
 def env(
     *,
     data: Data = None,
@@ -178,7 +180,7 @@ def env(
     emit(variables, output, text)
 
 
-@app.command(epilog="Example: vertex-deploy local fault my-model@2 --fail 20% --delay 300ms:50%")
+@app.command(cls=Command, epilog="vertex-deploy local fault my-model@2 --fail 20% --delay 300ms:50%")
 def fault(
     target: Annotated[
         str | None, typer.Argument(metavar="[TARGET]", help="Deployed model id, MODEL or MODEL@VERSION.")

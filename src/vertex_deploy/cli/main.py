@@ -20,6 +20,7 @@ import typer.main
 
 from vertex_deploy import __version__
 from vertex_deploy.cli import deferred
+from vertex_deploy.cli.example import write_example
 from vertex_deploy.errors import ExitCode, UsageError, VertexDeployError, printable
 
 if TYPE_CHECKING:
@@ -72,8 +73,8 @@ class LazyGroup(typer.core.TyperGroup):
         return params
 
     def format_epilog(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002 - the signature is typer's
-        """The example on a line of its own: wrapped, it could not be pasted."""
-        formatter.write(f"\nExample:\n  {EXAMPLE}\n")
+        """See ``write_example``."""
+        write_example(EXAMPLE, formatter)
 
 
 def _real_command(name: str) -> Any:
@@ -188,11 +189,20 @@ def _usage(error: typer.TyperException) -> NoReturn:
         # A group called without a command: typer's message is its whole help.
         sys.stderr.write(text + "\n")
         sys.exit(ExitCode.USAGE)
-    command = getattr(getattr(error, "ctx", None), "command_path", "vertex-deploy")
+    command = getattr(getattr(error, "ctx", None), "command_path", "") or _called(sys.argv[1:])
     # Typer converts values with pydantic and shows its prefix.
     message = " ".join(text.split()).rstrip(".").replace("Value error, ", "")
     separator = "" if message.endswith("?") else ";"
     _fail([f"{message}{separator} see {command} --help"], ExitCode.USAGE)
+
+
+def _called(words: list[str]) -> str:
+    """The command that these words call, where typer does not say it: an option without its value."""
+    named = [word for word in words[:2] if not word.startswith("-")]
+    if not named or named[0] not in COMMANDS:
+        return "vertex-deploy"
+    whole = named if COMMANDS[named[0]][1] == "app" else named[:1]
+    return " ".join(["vertex-deploy", *whole])
 
 
 def _fail(lines: list[str], code: int) -> NoReturn:

@@ -14,10 +14,13 @@ from typing import Annotated
 import typer
 
 from vertex_deploy.cli import lockstep, shown, steer
+from vertex_deploy.cli.example import Command
 from vertex_deploy.cli.judge import judge
 from vertex_deploy.cli.options import ROOT, SPEC, Env, Events, Plain, Release, Root, SpecFile
 from vertex_deploy.cli.output import Output, OutputFormat, emit
 from vertex_deploy.cli.screen import WATCHED, Screen, clock_time
+
+_JUDGED = "vertex-deploy rollout judge --history history.json --gates deploy.yaml -o json"
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -28,7 +31,7 @@ app = typer.Typer(
 )
 
 
-@app.command()
+@app.command(cls=Command, epilog="vertex-deploy rollout start --env prod --release release.json")
 @lockstep.also
 def start(
     spec_file: SpecFile = SPEC,
@@ -78,7 +81,7 @@ def start(
     shown.finish(store, record, output, events)
 
 
-@app.command()
+@app.command(cls=Command, epilog="vertex-deploy rollout plan --env prod")
 @lockstep.also
 def plan(
     spec_file: SpecFile = SPEC,
@@ -106,7 +109,7 @@ def plan(
     raise typer.Exit(ExitCode.OK if found.starts else ExitCode.ROLLOUT)
 
 
-@app.command()
+@app.command(cls=Command, epilog="vertex-deploy rollout retry --env prod")
 @lockstep.also
 def retry(
     spec_file: SpecFile = SPEC,
@@ -137,7 +140,7 @@ def retry(
     shown.finish(store, record, output, events)
 
 
-@app.command()
+@app.command(cls=Command, epilog="vertex-deploy rollout status --wait --timeout 30m")
 @lockstep.also
 def status(
     spec_file: SpecFile = SPEC,
@@ -175,7 +178,7 @@ def status(
         raise typer.Exit(view.exit_code)
 
 
-@app.command()
+@app.command(cls=Command, epilog="vertex-deploy rollout watch --env prod")
 @lockstep.also
 def watch(
     spec_file: SpecFile = SPEC,
@@ -200,7 +203,10 @@ def watch(
     shown.finish(store, record, output, None)
 
 
-@app.command()
+@app.command(
+    cls=Command,
+    epilog="vertex-deploy rollout history --measured | vertex-deploy rollout judge --history - --gates deploy.yaml",
+)
 @lockstep.also
 def history(
     spec_file: SpecFile = SPEC,
@@ -228,7 +234,7 @@ def history(
     emit([view.to_json() for view in views], output, lambda: text or "no rollouts yet")
 
 
-@app.command()
+@app.command(cls=Command, epilog="vertex-deploy rollout tick --store gs://my-rollouts/team")
 @lockstep.also
 def tick(
     spec_file: SpecFile = SPEC,
@@ -260,7 +266,7 @@ def tick(
     shown.finish(store, record, output, events)
 
 
-@app.command()
+@app.command(cls=Command, epilog="vertex-deploy rollout report --out report.html")
 @lockstep.also
 def report(
     spec_file: SpecFile = SPEC,
@@ -282,5 +288,5 @@ def report(
     emit(report_data(store, record), output, lambda: where)
 
 
-for _command in (*steer.COMMANDS, judge):
-    app.command()(_command)
+for _command, _example in {**steer.COMMANDS, judge: _JUDGED}.items():
+    app.command(cls=Command, epilog=_example)(_command)

@@ -17,7 +17,7 @@ from vertex_deploy.cli.output import Output, OutputFormat
 from vertex_deploy.cli.screen import WATCHED, Screen
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from vertex_deploy.rollout.record import Record
@@ -86,7 +86,14 @@ def promote(
     _steer(verb, spec_file, env=env, output=output, plain=plain, root=root, approver=approver)
 
 
-COMMANDS = (abort, rollback, pause, resume, promote)
+COMMANDS: Mapping[Callable[..., None], str] = {
+    abort: "vertex-deploy rollout abort --env prod",
+    rollback: "vertex-deploy rollout rollback --env prod",
+    pause: "vertex-deploy rollout pause --env prod",
+    resume: "vertex-deploy rollout resume --env prod",
+    promote: "vertex-deploy rollout promote --approver me@example.com",
+}
+"""Each with an example."""
 
 
 def _steer(
