@@ -9,6 +9,7 @@ from datetime import timedelta
 
 import pytest
 
+from tests.pace import slower
 from tests.rollout.judge.samples import BOUNDS, drawn, gate, interval, minute, sample
 from vertex_deploy.metrics.types import Histogram, VersionSample
 from vertex_deploy.rollout.judge import Judge, Outcome, Verdict, replay
@@ -267,12 +268,12 @@ def test_six_thousand_requests_a_minute_take_less_than_five_milliseconds():
     rng = random.Random(1)
     half = [drawn(n, rng, requests=(3000, 3000), rates=(0.5, 0.5)) for n in range(1, 11)]
     judge = Judge((ERRORS, LATENCY, gate(metric="error_rate", worse_than_stable="10%")))
-    spent = []
+    spent, pace = [], slower(time.process_time)
     for item in half:
         begin = time.process_time()
         judge.update(item)
         spent.append(time.process_time() - begin)
-    assert min(spent) < 0.005
+    assert min(spent) < 0.005 * max(pace, slower(time.process_time))
 
 
 def test_time_zone_of_a_clock_does_not_matter():
