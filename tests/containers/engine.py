@@ -10,7 +10,6 @@ import http.client
 import importlib
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -22,6 +21,7 @@ import pytest
 
 from containers.tools import base, gates, image
 from containers.tools.store import ROOT
+from tests.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -86,15 +86,6 @@ def need(module: str) -> Any:
         lacking(f"{module} is not installed (extras `build` and `demo`)")
 
 
-def free_port() -> int:
-    """Return a port of the loopback interface that nothing listens on."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port = listener.getsockname()[1]
-    assert isinstance(port, int)
-    return port
-
-
 @dataclass
 class Container:
     """A running container.
@@ -105,6 +96,7 @@ class Container:
         port: where its server listens on loopback.
         environment: the AIP_* variables that it was given.
         health: (seconds after `podman run` was called, status or None where nothing answered), as polled, changes only.
+        unseen_s: the longest time between two polls, or before the first; what was so for less may have been missed.
     """
 
     store: Store
@@ -112,6 +104,7 @@ class Container:
     port: int
     environment: Mapping[str, str]
     health: list[tuple[float, int | None]] = field(default_factory=list)
+    unseen_s: float = 0.0
 
     def podman(self, *words: str) -> subprocess.CompletedProcess[str]:
         """Run podman on the store."""
@@ -128,7 +121,7 @@ class Container:
         return done.stdout + done.stderr
 
     def request(
-        self, method: str, route: str, body: bytes | None = None, content_type: str = "", wait_s: float = 60
+        self, method: str, route: str, body: bytes | None = None, content_type: str = "", wait_s: float = 300
     ) -> tuple[int, bytes]:
         """Send one request on a connection of its own and return status and body."""
         with contextlib.closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=wait_s)) as connection:
@@ -140,15 +133,18 @@ class Container:
         """POST to the predict route."""
         return self.request("POST", self.environment["AIP_PREDICT_ROUTE"], body, content_type)
 
-    def wait_healthy(self, started: float, limit_s: float = 60) -> None:
+    def wait_healthy(self, started: float, limit_s: float = 300) -> None:
         """Poll the health route until it gives 200, keeping every change of what it gave in `health`."""
+        polled = started
         while time.monotonic() < started + limit_s:
             try:
                 status: int | None = self.request("GET", self.environment["AIP_HEALTH_ROUTE"], wait_s=10)[0]
             except OSError:
                 status = None
+            now = time.monotonic()
+            self.unseen_s, polled = max(self.unseen_s, now - polled), now
             if not self.health or self.health[-1][1] != status:
-                self.health.append((time.monotonic() - started, status))
+                self.health.append((now - started, status))
             if status == http.HTTPStatus.OK:
                 return
             if (
@@ -161,10 +157,20 @@ class Container:
 
 
 @contextlib.contextmanager
-def running(store: Store, reference: str, artifact: Path, *, limits: image.Limits) -> Iterator[Container]:
-    """Start a server on an artifact, wait until it is healthy, and remove it at the end."""
+def running(
+    store: Store, reference: str, artifact: Path, *, limits: image.Limits, more: Mapping[str, str] | None = None
+) -> Iterator[Container]:
+    """Start a server on an artifact, wait until it is healthy, and remove it at the end.
+
+    Args:
+        store: that has the image.
+        reference: its name.
+        artifact: a folder.
+        limits: what the container may use.
+        more: variables, beside Vertex AI's.
+    """
     port = free_port()
-    environment = image.aip_environment(port=port, storage_uri=image.ARTIFACT_MOUNT)
+    environment = {**image.aip_environment(port=port, storage_uri=image.ARTIFACT_MOUNT), **(more or {})}
     name = f"vertex-deploy-test-{os.getpid()}-{port}"
     container = Container(store, name, port, environment)
     wanted = image.Run(image=reference, name=name, environment=environment, artifact=artifact, limits=limits)

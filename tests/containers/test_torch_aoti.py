@@ -8,7 +8,6 @@ import json
 import shutil
 import subprocess
 import sys
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
@@ -116,8 +115,11 @@ def test_image_says_what_it_is_and_carries_nothing_of_the_machine(
 
 
 def test_healthy_only_once_the_engine_has_answered(server: engine.Container, tell: Callable[[str], None]) -> None:
-    statuses = [status for _, status in server.health]
-    assert statuses in ([None, 503, 200], [503, 200])
+    *before, last = [status for _, status in server.health]
+    assert last == 200
+    assert set(before) <= {None, 503}
+    # Loading takes seconds. Whoever looks ten times a second sees it, unless this machine kept them from looking.
+    assert 503 in before or server.unseen_s > 1
     tell(f"healthy {server.health[-1][0]:.1f} s after podman run")
 
 
@@ -171,31 +173,46 @@ def test_container_keeps_vertex_ais_contract(server: engine.Container, cat: byte
     assert report.of(contract.Outcome.PASSED) == list(report.findings)
 
 
+PATIENT = {"SERVING_DRAIN_S": "300", "SERVING_REQUEST_TIMEOUT_S": "300", "SERVING_ENGINE_TIMEOUT_S": "300"}
+# Run in the container: the process that computes stands still, or goes on.
+SIGNAL_ENGINE = """import os, pathlib, signal, sys
+for folder in pathlib.Path("/proc").iterdir():
+    if folder.name.isdigit() and b"serving.engines.worker" in (folder / "cmdline").read_bytes().split(bytes(1)):
+        os.kill(int(folder.name), signal.Signals[sys.argv[1]])
+        break
+else:
+    sys.exit("no engine")"""
+
+
 def test_sigterm_lets_what_was_accepted_finish_and_exits_0(
     store: Store, built: str, artifact: Path, cat: bytes, tell: Callable[[str], None]
 ) -> None:
-    clients = 4
-    body = as_json([cat] * 8)
-    with engine.running(store, built, artifact, limits=LIMITS) as container:
-        answered: list[float] = []
-        sending = threading.Barrier(clients + 1)
+    clients, each = 4, 8
+    body = as_json([cat] * each)
+    with engine.running(store, built, artifact, limits=LIMITS, more=PATIENT) as container:
 
-        def ask() -> int:
-            sending.wait()
-            status, _ = container.predict(body, "application/json")
-            answered.append(time.monotonic())
-            return status
+        def signal_engine(name: str) -> None:
+            done = container.inside("python", "-c", SIGNAL_ENGINE, name)
+            assert done.returncode == 0, done.stderr
 
+        def waiting() -> float:
+            _, metrics = container.request("GET", "/metrics")
+            return float(metrics.decode().split("\nserving_queue_instances ")[1].split()[0])
+
+        signal_engine("SIGSTOP")
         with ThreadPoolExecutor(clients) as pool:
-            futures = [pool.submit(ask) for _ in range(clients)]
-            sending.wait()
-            time.sleep(0.05)  # the bodies are on their way: what is asked about is what the server has taken in
+            futures = [pool.submit(container.predict, body, "application/json") for _ in range(clients)]
+            end = time.monotonic() + 250
+            while waiting() < clients * each - 2 * 8:  # a batch or two are the engine's
+                assert time.monotonic() < end, "never accepted"
+                time.sleep(0.05)
             signalled = time.monotonic()
             assert container.podman("kill", "--signal", "TERM", container.name).returncode == 0
-            statuses = [future.result() for future in futures]
+            assert not any(future.done() for future in futures)
+            signal_engine("SIGCONT")
+            statuses = [future.result()[0] for future in futures]
         exit_code = container.podman("wait", container.name).stdout.strip()
         exited = time.monotonic()
         assert statuses == [200] * clients, container.logs()
-        assert [at for at in answered if at > signalled], "everything was answered before the signal: nothing was shown"
         assert exit_code == "0", container.logs()
-    tell(f"exit 0 {exited - signalled:.1f} s after SIGTERM, {clients * 8} photographs in flight")
+    tell(f"exit 0 {exited - signalled:.1f} s after SIGTERM, {clients * each} photographs in flight")
