@@ -37,7 +37,6 @@ PREFIX = 20
 
 PERMISSIONS: Mapping[str, Mapping[str, str]] = {
     "serving": {
-        "cloudtrace.traces.patch": "export traces",
         "logging.logEntries.create": "write logs",
         "monitoring.metricDescriptors.create": "describe custom metrics at their first point",
         "monitoring.timeSeries.create": "write custom metrics",

@@ -31,12 +31,11 @@ HEALTH_CHECKS = ("35.191.0.0/16", "130.211.0.0/22")
 SERVICE_CLASS = "gcp-vertexai"
 """Service class of Vertex AI in service connection policies."""
 NODE_SERVICES = (
-    "cloudtrace.googleapis.com",
     "iamcredentials.googleapis.com",
     "logging.googleapis.com",
     "sts.googleapis.com",
 )
-"""What nodes and servers of GKE call beside the perimeter's services: logs, traces, tokens for workload identity."""
+"""What nodes and servers of GKE call beside the perimeter's services: logs, and tokens for workload identity."""
 PODS, SERVICES = "pods", "services"
 """Names of the secondary ranges."""
 

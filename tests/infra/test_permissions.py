@@ -50,6 +50,11 @@ REST = {
     ":publish": identity.TOPIC[0],
 }
 """Ends of paths that are called without a client -> permissions on the project, or a role on the resource."""
+SERVING = {
+    "create_metric_descriptor": {"monitoring.metricDescriptors.create"},
+    "create_time_series": {"monitoring.timeSeries.create"},
+}
+"""The same of serving/, which names its methods in strings too."""
 UPLOAD = ("list_model_versions", "upload_model", "get_operation")
 """What `vertex-deploy build upload` calls: ``targets.upload`` by way of ``VertexTarget``."""
 WRITES_LOGS = {"logging.logEntries.create"}
@@ -100,6 +105,14 @@ def test_a_rollout_may_call_what_vertex_deploy_calls_and_nothing_else():
     assert called(found) & methods() == set(METHODS)
     needed = set().union(*METHODS.values(), REST["/alerts"], WRITES_LOGS)
     assert set(identity.PERMISSIONS["rollout"]) == needed
+
+
+def test_a_server_may_write_its_logs_and_metrics_and_nothing_else():
+    found = {path: ast.parse(path.read_text()) for path in (ROOT / "serving").rglob("*.py")}
+    nodes = [node for tree in found.values() for node in ast.walk(tree)]
+    words = {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+    assert (words | called(found)) & methods() == set(SERVING)
+    assert set(identity.PERMISSIONS["serving"]) == set().union(*SERVING.values(), WRITES_LOGS)
 
 
 def test_what_is_called_without_a_client_is_in_the_table():
