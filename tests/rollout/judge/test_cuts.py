@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import random
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import expon, gamma, lognorm, norm, pareto
 
 from tests.rollout.judge.samples import BOUNDS, drawn, gate, interval, lognormal, sample
 from vertex_deploy.metrics.types import Histogram
@@ -89,6 +91,39 @@ def test_accepted_odds_are_those_of_latencies_longer_by_the_margin(factor):
         return above / (len(latencies) - above)
 
     assert histograms.tail_odds(fine, counts(1.0), 355.0, factor) == pytest.approx(odds(factor) / odds(1.0), rel=0.05)
+
+
+SHAPES = {
+    "normal": norm(200, 60),
+    "lognormal": lognorm(0.35, scale=200),
+    "gamma": gamma(4, scale=50),
+    "exponential": expon(100, 60),
+    "pareto": pareto(3, scale=100),
+}
+
+
+@pytest.mark.parametrize("grows", [1.2, 1.4])
+@pytest.mark.parametrize("factor", [1.1, 1.25])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_wide_buckets_accept_what_the_margin_says_or_a_little_more(shape, factor, grows):
+    one, found = SHAPES[shape], []
+    for moved in (1.0, 1.05, 1.1, 1.15):
+        bounds = tuple(50 * moved * grows**n for n in range(20))
+        above = [1.0, *one.sf(bounds), 0.0]
+        counts = tuple(1e4 * (a - b) for a, b in itertools.pairwise(above))
+        limit = histograms.cut(bounds, counts, 0.05)
+        share, shifted = one.sf(limit), one.sf(limit / factor)
+        true = shifted / (1 - shifted) * (1 - share) / share
+        found.append(histograms.tail_odds(bounds, counts, limit, factor) / true)
+    assert min(found) > 0.999
+    assert max(found) < (1.001 if shape == "normal" else 1.1)
+
+
+def test_what_is_left_of_requests_long_past_places_no_margin():
+    bounds = (10.0, 20.0, 30.0, 40.0)
+    for counts in ((1e-140, 0.0, 90.0, 10.0, 0.0), (1e-140, 90.0, 10.0, 1e-300, 0.0), (0.0, 0.0, 90.0, 10.0, 1e-12)):
+        assert histograms.tail_odds(bounds, counts, 30.0, 1.1) >= 1
+        assert histograms.tail_odds(bounds, counts, 30.0, 0.9) <= 1
 
 
 def test_stable_before_the_split_shows_a_slow_canary_in_the_first_minute():

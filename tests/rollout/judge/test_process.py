@@ -71,6 +71,17 @@ def test_wealth_held_back_finds_a_canary_that_turns_bad_late():
     assert not spent.crossed
 
 
+def test_a_canary_that_turns_bad_after_a_day_is_found_in_minutes():
+    process = Process(3, 20.0)
+    for _ in range(24 * 60):
+        process.multiply((-0.5, -1.0, -2.0))
+    minutes = 0
+    while not process.crossed and minutes < 60:
+        process.multiply((0.5, 1.0, 2.0))
+        minutes += 1
+    assert minutes <= 10
+
+
 def test_crossing_is_kept():
     process = Process(3, 20.0)
     for bad in (3, 3, 3):

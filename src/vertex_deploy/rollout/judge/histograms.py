@@ -1,19 +1,24 @@
 """Latency histograms: adding, tails and quantiles. Pure; milliseconds.
 
-Inside a bucket latencies are taken as spread evenly, as Cloud Monitoring's percentile aligners do. What a bucket cannot
-tell is never guessed in the canary's disfavour: evidence counts only requests that are certainly above a limit.
+Inside a bucket latencies are taken as spread evenly, as Cloud Monitoring's percentile aligners do; what a margin
+accepts is read closer (``tail_odds``). What a bucket cannot tell is never guessed in the canary's disfavour: evidence
+counts only requests that are certainly above a limit.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
 from math import log
+from statistics import NormalDist
 from typing import TypeVar
 
 from vertex_deploy.metrics.types import Histogram
 
 # Counts, or counts that were weighted.
 _N = TypeVar("_N", int, float)
+_NORMAL = NormalDist()
+# Smaller shares are none: what is left of requests long past.
+_LEAST = 1e-9
 
 
 def coarsen(histogram: Histogram, bounds: tuple[float, ...]) -> Histogram:
@@ -120,25 +125,31 @@ def within(histogram: Histogram, q: float, factor: float) -> float | None:
 
 
 def tail_odds(bounds: tuple[float, ...], counts: tuple[float, ...], limit: float, factor: float) -> float:
-    """Odds ratio of exceeding ``limit`` that latencies ``factor`` times as long show against the given ones."""
-    total, index = sum(counts), bounds.index(limit)
-    above = sum(counts[index + 1 :])
-    moved, target = above, limit / factor
-    if factor >= 1:
-        while index >= 0:
-            low = bounds[index - 1] if index else min(0.0, bounds[0])
-            if bounds[index] > low:  # a first bound of 0 or less ends a bucket without width
-                moved += counts[index] * (bounds[index] - max(low, target)) / (bounds[index] - low)
-            if low <= target:
-                break
-            index -= 1
+    """Odds ratio of exceeding ``limit`` that latencies ``factor`` times as long show against the given ones.
+
+    Inside a bucket the tail is taken as a normal's: the normal score of the share above moves evenly with the latency.
+    Were the requests spread evenly, a falling tail would have too many of them near the bucket's upper end, and far
+    more would be accepted than the margin says. Most latencies have a heavier tail than a normal (lognormal, gamma,
+    exponential, Pareto). Their score is convex, so a little more is accepted than the margin says, never less.
+
+    Args:
+        bounds: as a histogram's.
+        counts: as a histogram's; may be weighted, hence floats.
+        limit: one of the bounds.
+        factor: above 0.
+    """
+    total, target = sum(counts), limit / factor
+    index = min(bisect_left(bounds, target), len(bounds) - 1)
+    low = bounds[index - 1] if index else min(0.0, bounds[0])
+    # How much of the bucket lies below the target; all of a first bucket without width, which ends at 0 or less.
+    reached = min(1.0, (target - low) / (bounds[index] - low)) if bounds[index] > low else 1.0
+    below, inside, over = sum(counts[:index]) / total, counts[index] / total, sum(counts[index + 1 :]) / total
+    if reached < 1 and min(below, over) > _LEAST:
+        score = reached * _NORMAL.inv_cdf(over) - (1 - reached) * _NORMAL.inv_cdf(below)
+        shifted = _NORMAL.cdf(score)
     else:
-        index += 1
-        while index < len(bounds):
-            low = bounds[index - 1]
-            moved -= counts[index] * (min(bounds[index], target) - low) / (bounds[index] - low)
-            if bounds[index] >= target:
-                break
-            index += 1
-    share, shifted = (min(max(part / total, 1e-9), 1 - 1e-9) for part in (above, moved))
+        # With nothing on one side there is no score: spread evenly.
+        shifted = over + inside * (1 - reached)
+    share = sum(counts[bounds.index(limit) + 1 :]) / total
+    share, shifted = (min(max(value, _LEAST), 1 - _LEAST) for value in (share, shifted))
     return shifted / (1 - shifted) * (1 - share) / share

@@ -3,7 +3,7 @@
 The wealth starts at 1. While the null holds, its mean never rises above 1, so by Ville's inequality it ever reaches 1/a
 with probability at most a: looking at it after every interval costs nothing. Part of the wealth stays uninvested and is
 put in later (a little at every interval, more at every step), so that a canary which turns bad late, or only under more
-load, does not first have to win back what an hour of good behaviour lost.
+load, does not first have to win back what a day of good behaviour lost.
 
 Sources: J. Ville, "Etude critique de la notion de collectif", 1939; A. Ramdas, P. Grunwald, V. Vovk, G. Shafer,
 "Game-theoretic statistics and safe anytime-valid inference", Statistical Science 38(4), 2023; the mixture over starting
@@ -23,8 +23,11 @@ if TYPE_CHECKING:
 
     from vertex_deploy.rollout.judge.overshoot import Chances
 
-# Shares of the uninvested wealth put in: at the first interval, at the first of each later step, and at every other.
-FIRST, STEP, DRIP = 0.8, 0.25, 0.02
+# Shares of the uninvested wealth put in at the first interval, and at the first of each later step.
+FIRST, STEP = 0.8, 0.25
+# At every other, POWER / (HELD + intervals so far): 2% at first, then less. So what is left falls as a power of time;
+# of a share that stays at 2%, nothing would be left after a day.
+POWER, HELD = 3, 150
 
 
 class Process:
@@ -47,6 +50,7 @@ class Process:
         self._cash = 0.0
         self._invested = [-inf] * self._parts
         self._next = 1.0 if self._all_at_once else FIRST
+        self._intervals = 0
         self.crossed = False
 
     def new_step(self) -> None:
@@ -71,7 +75,8 @@ class Process:
             part = self._cash + log(self._next / self._parts)
             self._invested = [log_sum((old, part)) for old in self._invested]
             self._cash = self._cash + log1p(-self._next) if self._next < 1 else -inf
-        self._next = 0.0 if self._all_at_once else DRIP
+        self._intervals += 1
+        self._next = 0.0 if self._all_at_once else POWER / (HELD + self._intervals)
         boost = 0.0
         if could is not None and overdispersion == 1 and not self.crossed:
             boost = log_boost(could, self._invested, self.needed - exp(self._cash))

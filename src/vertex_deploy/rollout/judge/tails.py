@@ -40,6 +40,8 @@ ENOUGH = 3.0
 NEGLIGIBLE_ERRORS = 0.01
 # Evidence this far against the canary holds a relative check back even if the window looks fine.
 LEANING = 3.0
+# Evidence above this is some, and not what rounding made of 1.
+SOME = 1 + 1e-9
 # A ``detect`` from which on "just accepted" is far enough from the regression to tell them apart.
 CLEAR = 2.0
 _CLOSE_TO_ONE = 0.99
@@ -289,7 +291,7 @@ class Relative(Check):
             return found(Outcome.FAIL, f"{said}; proved worse than that ({odds})")
         # Rates of few errors scatter too much to be held against the limit as they are; quantiles do not.
         over = self.gate.quantile is not None and value is not None and limit is not None and value > limit
-        if evidence > LEANING or (over and evidence > 1):
+        if evidence > LEANING or (over and evidence > SOME):
             return found(Outcome.CONTINUE, f"{said}; it looks worse, but that is not proved yet ({odds})")
         if not self._shown():
             return found(Outcome.INSUFFICIENT, f"{said}; {self._lacking(factor)}")
