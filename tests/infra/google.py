@@ -166,7 +166,7 @@ class Google:
     """
 
     root: str
-    timeout: float = 30.0
+    timeout: float = 180.0
     sent: list[tuple[str, str]] = field(default_factory=list)
 
     def create(self, kind: Kind, inputs: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:

@@ -28,5 +28,5 @@ def test_runs_are_compared_in_pairs():
 
 @pytest.mark.slow
 def test_components_cost_no_more_than_the_limit():
-    """Over the limit on a busy machine is measured once more; what costs too much costs it twice."""
-    assert any(bench.ratios(bench.measure(count=100, runs=9))["program"] <= bench.LIMIT for _ in range(2))
+    """Over the limit on a busy machine is measured again; what costs too much costs it three times."""
+    assert any(bench.ratios(bench.measure(count=100, runs=9))["program"] <= bench.LIMIT for _ in range(3))

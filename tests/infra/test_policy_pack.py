@@ -25,7 +25,7 @@ from tests.infra.test_program import run
 ROOT = Path(__file__).parents[2]
 PACK = ROOT / "infra" / "policies"
 PYTHON = ROOT / ".venv-policies" / "bin" / "python"
-TIMEOUT = 30
+TIMEOUT = 180
 DIGEST = f"us-central1-docker.pkg.dev/p/images/server@sha256:{'a' * 64}"
 KEY = "projects/p/locations/us-central1/keyRings/r/cryptoKeys/k"
 
