@@ -414,6 +414,17 @@ def test_a_tick_leaves_a_rollout_to_the_controller_that_drives_it(desk: Desk) ->
     assert "lease" in seen[0].out or "controller" in seen[0].out
 
 
+def test_a_rollback_that_comes_too_late_says_what_goes_back(desk: Desk) -> None:
+    assert desk.run("start").code == 0
+    said = desk.run("rollback")
+    assert said.code == 6
+    assert said.error.endswith(
+        "begin one with `vertex-deploy rollout start` of the version before (its deploy.yaml, or --release) to go back "
+        "to what is no longer deployed"
+    )
+    assert said.error.startswith(desk.run("abort").error)
+
+
 EXAMPLES = [
     *(
         ("rollout", verb)

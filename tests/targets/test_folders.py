@@ -47,7 +47,9 @@ def test_files_below_the_folder_pass_and_those_beside_it_do_not_count() -> None:
     check_folder(FOLDER, MemoryFolders(("gs://files/m/1/model.pt",)))
     with pytest.raises(RolloutError, match="there are no files below gs://files/m/1, so there is no model to upload"):
         check_folder(FOLDER, MemoryFolders(("gs://files/m/10/model.pt",)))
-    with pytest.raises(RolloutError, match="there is no bucket for gs://files/m/1, so there is no model to upload"):
+    with pytest.raises(
+        RolloutError, match="there is no bucket for gs://files/m/1, so there is no model to upload; make the"
+    ):
         check_folder(FOLDER, MemoryFolders(("gs://other/m/1/model.pt",)))
 
 

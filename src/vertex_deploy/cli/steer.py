@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from vertex_deploy.rollout.record import Record
 
 
+_UNDO = " of the version before (its deploy.yaml, or --release) to go back to what is no longer deployed"
+
+
 def _asking(verb: str, text: str) -> Callable[..., None]:
     """A command that asks for ``verb`` and takes nothing more; ``text`` is its help."""
 
@@ -100,14 +103,18 @@ def _steer(
     verb: str, spec_file: Path, *, env: str | None, output: OutputFormat, plain: bool, root: str, approver: str = ""
 ) -> None:
     """Ask whoever drives the rollout, and watch; if nobody does, drive it here."""
-    from vertex_deploy.rollout import session  # noqa: PLC0415 - --help must not wait for it
+    from vertex_deploy.errors import NoRollout  # noqa: PLC0415 - --help must not wait for it
+    from vertex_deploy.rollout import session  # noqa: PLC0415 - see above
     from vertex_deploy.rollout.clock import SystemClock  # noqa: PLC0415 - see above
     from vertex_deploy.rollout.requests import Verb  # noqa: PLC0415 - see above
 
-    if group := group_named(spec_file, env, root):
-        lockstep.steer(group, verb, output=output, plain=plain, approver=approver)
-    store, clock, asked = shown.store_of(spec_file, env, root), SystemClock(), Verb(verb)
-    record = session.under_way(store)
+    try:
+        if group := group_named(spec_file, env, root):
+            lockstep.steer(group, verb, output=output, plain=plain, approver=approver)
+        store, clock, asked = shown.store_of(spec_file, env, root), SystemClock(), Verb(verb)
+        record = session.under_way(store)
+    except NoRollout as error:
+        raise NoRollout(f"{error}{_UNDO if verb == Verb.ROLLBACK else ''}") from error
     known, to_the_end = record.handled, asked in {Verb.ABORT, Verb.ROLLBACK}
 
     def settled(found: Record) -> bool:

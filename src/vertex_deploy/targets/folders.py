@@ -115,12 +115,12 @@ def check_folder(url: str, folders: Folders) -> None:
     try:
         if folders.has_files(url):
             return
-        lacking = f"there are no files below {url}"
+        lacking, make = f"there are no files below {url}", ""
     except CloudError as error:
         if error.code != "NOT_FOUND":
             raise
-        lacking = f"there is no bucket for {url}"
+        lacking, make = f"there is no bucket for {url}", "make the bucket and "
     raise RolloutError(
-        f"{lacking}, so there is no model to upload; copy it there (`gcloud storage cp -r DIR/* {url}/`), or correct "
-        "model.artifact"
+        f"{lacking}, so there is no model to upload; {make}copy it there (`gcloud storage cp -r DIR/* {url}/`), or "
+        "correct model.artifact"
     )

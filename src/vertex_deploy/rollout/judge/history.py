@@ -205,7 +205,8 @@ def _elements(text: str, name: str) -> list[tuple[int, Any]]:
         return text.count("\n", 0, position) + 1
 
     if text[position : position + 1] != "[":
-        raise UsageError(f"{name}:{line()}: a history is a JSON list of intervals; it must begin with [")
+        hint = ", as `vertex-deploy rollout history --measured` writes it" if text[position : position + 1] else ""
+        raise UsageError(f"{name}:{line()}: a history is a JSON list of intervals; it must begin with [{hint}")
     position = _skip(text, position + 1)
     while text[position : position + 1] != "]":
         value, end = _decoded(text, position, name)
