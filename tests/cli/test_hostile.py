@@ -273,7 +273,7 @@ def requests(count: Any) -> dict[str, Any]:
 RAW = {
     b"": ":1: a history is a JSON list of intervals; it must begin with [",
     b"hello": ":1: a history is a JSON list",
-    b"{}": "it must begin with [, as `vertex-deploy rollout history --measured` writes it",
+    b"{}": ":1: a history is a JSON list of intervals; it must begin with [, as `vertex-deploy rollout history",
     b"[": ":1: not JSON: expecting value",
     b'[{"end": "20': ":1: not JSON: unterminated string",
     b"[]]": ":1: there is more after the list's end",
