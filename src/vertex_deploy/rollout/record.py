@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field, fields, replace
+from functools import cache
 from types import NoneType
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +38,9 @@ _TYPES: Mapping[str, Any] = {
 }
 """Of what every look at a record counts with or prints."""
 _COUNTS = ("split", "actual", "replicas")
+_PARTS = ("release", "pending", "group")
+"""Fields that are dataclasses themselves."""
+_encoded = json.JSONEncoder(default=str).encode
 _ENTRY_TYPES: Mapping[str, Any] = {"seq": int, "at": _NUMBER, "kind": str, "text": str, "data": dict}
 
 
@@ -229,15 +233,15 @@ class Record:
 
     def to_json(self) -> dict[str, Any]:
         """A value that ``json.dumps`` takes."""
-        # These are JSON already and most of a record: not copied, as asdict would.
-        bare = asdict(replace(self, spec={}, verdict=None, tail=None))
+        # Most of a record is JSON already: not copied, as asdict would. What is none is small.
+        held = {name: None if (value := getattr(self, name)) is None else asdict(value) for name in _PARTS}
         tail = None if self.tail is None else self.tail.to_json()
-        return {"format": FORMAT, **bare, **_as_is(self, "spec", "verdict"), "tail": tail}
+        return {"format": FORMAT, **_as_is(self, *_names(Record)), **held, "tail": tail}
 
     def dumps(self) -> bytes:
         """The stored form."""
         # A line a field: to be read by people, and by the encoder in C, which knows no indentation.
-        lines = (f" {json.dumps(name)}: {json.dumps(value, default=str)}" for name, value in self.to_json().items())
+        lines = (f' "{name}": {_encoded(value)}' for name, value in self.to_json().items())
         return ("{\n" + ",\n".join(lines) + "\n}").encode()
 
     @classmethod
@@ -296,6 +300,12 @@ def described(error: Exception) -> str:
     return "nested too deeply" if isinstance(error, RecursionError) else str(error)
 
 
+@cache
+def _names(kind: Any) -> Mapping[str, None]:
+    """A dataclass's fields, in order and quick to look up."""
+    return dict.fromkeys(item.name for item in fields(kind))
+
+
 def _known(kind: Any, data: Mapping[str, Any]) -> dict[str, Any]:
-    names = {item.name for item in fields(kind)}
+    names = _names(kind)
     return {key: value for key, value in data.items() if key in names}
