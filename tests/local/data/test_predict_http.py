@@ -123,8 +123,11 @@ async def test_a_model_that_takes_too_long_is_a_deadline_exceeded(bench, client)
 async def test_more_requests_than_a_replica_may_hold_are_turned_away(tmp_path, aiohttp_client_for):
     bench, client = await aiohttp_client_for(max_outstanding=2)
     await ready(bench)
-    body = {"instances": [1], "parameters": {"sleep": 0.1}}
-    responses = await asyncio.gather(*(client.post(PREDICT, json=body) for _ in range(5)))
+    body = {"instances": [1], "parameters": {"until": str(tmp_path / "go")}}
+    asked = [asyncio.create_task(client.post(PREDICT, json=body)) for _ in range(5)]
+    await until(lambda: sum(request.done() for request in asked) == 3)
+    (tmp_path / "go").touch()
+    responses = await asyncio.gather(*asked)
     assert sorted(response.status for response in responses) == [200, 200, 429, 429, 429]
     assert sorted(served.code for served in bench.recorder.requests) == [200, 200, 429, 429, 429]
 
