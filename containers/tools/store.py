@@ -65,10 +65,13 @@ class Store:
         return self.folder / "storage.conf"
 
     def write(self) -> None:
-        """Write both files; the same text every time, so that two callers at once do no harm."""
+        """Write both files, whole or not at all: another caller's program may be reading them."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.containers_conf.write_text(CONTAINERS_CONF, encoding="utf-8")
-        self.storage_conf.write_text(STORAGE_CONF.format(store=self.folder), encoding="utf-8")
+        texts = {self.containers_conf: CONTAINERS_CONF, self.storage_conf: STORAGE_CONF.format(store=self.folder)}
+        for path, text in texts.items():
+            whole = path.with_name(f"{path.name}.{os.getpid()}")
+            whole.write_text(text, encoding="utf-8")
+            whole.replace(path)
 
     def environment(self) -> dict[str, str]:
         """Return the process environment for buildah and podman: this one's, and where the two files are."""
