@@ -43,10 +43,8 @@ ENDPOINTS = (
     "{access: psc, allow_projects: [other-project]}",
 )
 NAMED = "{metric: error_rate, max: 3%, name: 'A name: with / signs'}"
-GATES = (
-    "[]",
-    f"[{{metric: error_rate, max: 1%}}, {NAMED}, {{metric: rejection_rate, max: 2%}}, {{metric: latency_p99.9, max: 2s}}]",
-)
+OTHERS = "{metric: rejection_rate, max: 2%}, {metric: latency_p99.9, max: 2s}"
+GATES = ("[]", f"[{{metric: error_rate, max: 1%}}, {NAMED}, {OTHERS}]")
 MONITORING = ("{}", "{alerts: [{metric: error_rate, max: 2%}, {metric: latency_p50, max: 1s}]}", "{sampling: 5%}")
 NAMES = ("a", "lite0", "a-name-of-forty-characters-which-is-most")
 """40 characters are the most that a cluster can have."""
