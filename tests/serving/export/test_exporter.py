@@ -142,7 +142,7 @@ def test_closing_writes_what_is_left_from_the_exporters_own_thread():
     exporter, sink, _ = rig()
     exporter.start()
     exporter.request(0.1)
-    exporter.close()
+    exporter.close(60)
     assert seen(sink.written) == [("total_inference_ms", 0, 1, 100.0)]
     assert threading.get_ident() not in sink.threads
 
@@ -194,6 +194,6 @@ def test_a_failed_connection_is_tried_again_with_the_first_points(caplog):
     exporter = Exporter(sink, period=60)
     exporter.start()
     exporter.request(0.1)
-    exporter.close()
+    exporter.close(60)
     assert len(sink.written) == 1
     assert caplog.record_tuples[0][1] == logging.ERROR
