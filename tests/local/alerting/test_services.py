@@ -184,7 +184,13 @@ async def test_lists_are_filtered_sorted_and_paged(world):
     found, answer = await names(page_size=2)
     assert (found, answer.total_size) == (["b", "a"], 3)
     assert (await names(page_size=2, page_token=answer.next_page_token))[0] == ["c"]
-    for wrong in ({"filter": "conditions.name=1"}, {"order_by": "nope"}, {"page_token": "?"}):
+    wrongs = (
+        {"filter": "conditions.name=1"},
+        {"order_by": "nope"},
+        {"order_by": "display_name," * 1000},
+        {"page_token": "?"},
+    )
+    for wrong in wrongs:
         with pytest.raises(ApiError):
             await names(**wrong)
 

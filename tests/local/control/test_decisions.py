@@ -208,6 +208,13 @@ def test_machines_that_cannot_carry_what_is_asked_are_refused(machine, says):
     assert says in found.value.message
 
 
+def test_filters_and_orders_are_bounded():
+    with pytest.raises(ApiError, match="The filter has 9000 characters; at most 8192 are read"):
+        listing.matcher('display_name="a" ' * 500 + "a" * 500, FIELDS)
+    with pytest.raises(ApiError, match="order_by has 10000 characters; at most 8192 are read"):
+        listing.order(ITEMS, "display_name," + "a" * 9987, FIELDS)
+
+
 def test_replica_counts_have_an_order():
     resources = aip.DedicatedResources(machine_spec={"machine_type": "n1-standard-4"}, min_replica_count=2)
     checks.dedicated(resources)

@@ -31,6 +31,8 @@ class Endpoints:
         if request.name.endswith("/404"):
             detail = error_details_pb2.ErrorInfo(reason="GONE")
             raise ApiError(grpc.StatusCode.NOT_FOUND, "no such endpoint", [detail])
+        if request.name.endswith("/long"):
+            raise ApiError(grpc.StatusCode.INVALID_ARGUMENT, "no such name: " + "\N{EURO SIGN}" * 100_000)
         if request.name.endswith("/500"):
             raise RuntimeError("a bug")
         return aiplatform_v1.Endpoint(name=request.name, traffic_split={"1": 100})
@@ -85,6 +87,15 @@ async def test_a_field_that_only_a_newer_client_has_is_refused_over_grpc():
         where = r"UpdateEndpointRequest\.endpoint\.deployed_models\.dedicated_resources: field number 1023 is not known"
         with pytest.raises(exceptions.InvalidArgument, match=where):
             await client.update_endpoint(sent)
+
+
+async def test_a_message_that_quotes_a_long_value_arrives_with_its_own_code():
+    async with served(Endpoints()) as (_, address), grpc.aio.insecure_channel(address) as channel:
+        client = aiplatform_v1.EndpointServiceAsyncClient(
+            transport=EndpointServiceGrpcAsyncIOTransport(channel=channel)
+        )
+        with pytest.raises(exceptions.InvalidArgument, match=r"no such name: \u20ac{200,}\.\.\.$"):
+            await client.get_endpoint(name=NAME.replace("/1", "/long"))
 
 
 async def test_grpc_errors_carry_their_details():

@@ -143,13 +143,15 @@ def order(items: Sequence[T], text: str, fields: Collection[str], read: Callable
     Raises:
         ApiError: INVALID_ARGUMENT naming what cannot be sorted by.
     """
+    if len(text) > filters.MAX_LENGTH:
+        raise errors.field("orderBy", text[:100], f"At most {filters.MAX_LENGTH} characters are read.")
     out = list(items)
     for term in reversed([part.strip() for part in text.split(",") if part.strip()]):
         name, _, direction = term.removeprefix("-").partition(" ")
         try:
             selector = _selectors(fields)(name)
         except filters.FilterError as error:
-            raise errors.field("orderBy", text, f"{error}.") from error
+            raise errors.field("orderBy", text[:1000], f"{error}.") from error
         if direction.strip().lower() not in {"", "asc", "desc"}:
             raise errors.field("orderBy", text, f'"{direction.strip()}" is not a direction; use asc or desc.')
         down = term.startswith("-") != (direction.strip().lower() == "desc")

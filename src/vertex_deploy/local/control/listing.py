@@ -21,6 +21,8 @@ _TERM = re.compile(
     r"""(?P<value>"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|[^\s"'()]+)\s*"""
 )
 _AND = re.compile(r"AND\b\s*|(?=[a-z])")
+MAX_TEXT = 8192
+"""Characters in a filter or an order; every one is compared with every item, on the loop that serves predictions."""
 MAX_PAGE = 1000
 DEFAULT_PAGE = 100
 
@@ -46,6 +48,8 @@ def matcher(text: str, fields: Mapping[str, Callable[[Any], str]]) -> Callable[[
     Raises:
         ApiError: INVALID_ARGUMENT naming what cannot be evaluated.
     """
+    if len(text) > MAX_TEXT:
+        raise invalid(f"The filter has {len(text)} characters; at most {MAX_TEXT} are read.")
     tests: list[Callable[[Any], bool]] = []
     at = 0
     while at < len(text.rstrip()):
@@ -86,6 +90,8 @@ def order(items: Sequence[T], text: str, fields: Mapping[str, Callable[[T], Any]
     Raises:
         ApiError: INVALID_ARGUMENT naming what cannot be sorted by.
     """
+    if len(text) > MAX_TEXT:
+        raise invalid(f"order_by has {len(text)} characters; at most {MAX_TEXT} are read.")
     result = list(items)
     for term in reversed([part.split() for part in text.split(",") if part.strip()]):
         name, direction = term[0], term[1].lower() if len(term) > 1 else "asc"

@@ -30,7 +30,23 @@ def _context(bound: Bound, call: Any) -> Context:
 
 
 async def _abort(call: Any, error: ApiError) -> None:
-    await call.abort(error.code, error.message, ((STATUS_KEY, to_status(error).SerializeToString()),))
+    told = ApiError(error.code, brief(error.message), error.details)
+    await call.abort(told.code, told.message, ((STATUS_KEY, to_status(told).SerializeToString()),))
+
+
+def brief(message: str, most: int = 2000) -> str:
+    """A message that fits into a call's trailer, twice: clients take 8 KiB of metadata, and see another error above.
+
+    Args:
+        message: may quote what a client sent, or a container's whole answer.
+        most: bytes that it may take in the trailer, where gRPC writes "%XX" for what is not printable ASCII.
+    """
+    size = 0
+    for index, char in enumerate(message):
+        size += 1 if " " <= char <= "~" and char != "%" else 3 * len(char.encode(errors="replace"))
+        if size > most:
+            return message[:index] + "..."
+    return message
 
 
 def check_known(pb: Any) -> None:
