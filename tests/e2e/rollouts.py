@@ -39,7 +39,7 @@ PAUSED = 12
 _TOO_LITTLE = re.compile(
     "was not measured|nothing was measured|are needed|answered no requests|has no measurements|too (few|little) "
 )
-_RESUMES = 5
+_RESUMES = 10
 
 
 class Rollouts:
@@ -129,6 +129,15 @@ class Rollouts:
         """Why it is paused: of a lockstep group, each member that is."""
         views = view["members"].values() if "members" in view else [view]
         return [found["reason"] for found in views if found["phase"] == "paused"]
+
+    def put_right(self, *where: str) -> None:
+        """After a test that failed half way: nobody drives on, and the next one may start a rollout."""
+        for process in self.cli.begun:
+            if process.poll() is None:
+                process.kill()
+                process.communicate()
+        if self.record()["phase"] != "done":
+            self.run("abort", *where)
 
     def status(self) -> dict[str, Any]:
         return self.json("status")[1]

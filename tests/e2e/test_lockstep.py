@@ -46,7 +46,7 @@ class Grouped(Rollouts):
 
 
 @pytest.fixture(scope="module")
-def served(vertex):
+def site(vertex):
     """The first version has all traffic in both regions, and requests come steadily."""
     groups = [Grouped(vertex, "pair", ROLLOUT) for _ in REGIONS]
     for group, member in zip(groups, REGIONS, strict=True):
@@ -58,6 +58,13 @@ def served(vertex):
         for group in groups:
             stack.enter_context(group.traffic(threads=4, pause=0.1))
         yield groups[0]
+
+
+@pytest.fixture
+def served(site):
+    """The same, with no rollout under way, whatever became of the test before."""
+    site.put_right(*PROD)
+    return site
 
 
 def endings(found):

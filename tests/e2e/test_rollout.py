@@ -32,7 +32,7 @@ def holding(first, second="10s"):
 
 
 @pytest.fixture(scope="module")
-def served(vertex):
+def site(vertex):
     """The first version has all traffic, and requests come steadily."""
     rollouts = Rollouts(vertex, "tiny", ROLLOUT)
     rollouts.write("one")
@@ -42,9 +42,16 @@ def served(vertex):
         yield rollouts
 
 
+@pytest.fixture
+def served(site):
+    """The same, with no rollout under way, whatever became of the test before."""
+    site.put_right()
+    return site
+
+
 def test_a_rollout_killed_in_a_hold_goes_on_and_no_request_fails(served):
     # Longer than it takes to notice that it has measured something, and to kill it.
-    served.rollout = holding("30s")
+    served.rollout = holding("20s")
     served.write("two")
     served.count_anew()
     first = served.begin("start")
