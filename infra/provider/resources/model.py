@@ -136,6 +136,9 @@ def _agree(inputs: Inputs) -> Iterable[Failure]:
     labels = inputs.get("labels")
     if isinstance(labels, dict) and CONTENT_LABEL in labels:
         yield Failure(f'labels["{CONTENT_LABEL}"]', "is the provider's own label; choose another key")
+    key, region = inputs.get("kmsKeyName"), inputs.get("region")
+    if isinstance(key, str) and isinstance(region, str) and key.split("/")[3] != region:
+        yield Failure("kmsKeyName", f"the key is in {key.split('/')[3]}, it must be in the model's region {region}")
     written = inputs.get("versionAliases")
     aliases = written if isinstance(written, list) else []
     for index, alias in enumerate(aliases):

@@ -95,7 +95,7 @@ class Model(pulumi.CustomResource):
         description: what the model is.
         version_description: what this version is.
         version_aliases: aliases of this version; ``default`` makes it the default.
-        labels: labels.
+        labels: all labels of the version and of the model; ``ignore_changes`` leaves what others add.
         kms_key_name: key that encrypts the model (CMEK).
         owner: who uploads further versions; ``pulumi`` where absent.
     """

@@ -359,6 +359,19 @@ def test_a_deployed_model_is_imported_by_its_name_and_then_unchanged(engine, sta
     assert "is not projects/P/locations/L/endpoints/E/deployedModels/D" in failed.value.details()
 
 
+def test_a_model_is_imported_at_the_version_that_its_id_names_or_at_its_default(engine, model_id):
+    engine.up("Model", "model", model(model_id))
+    engine.up("Model", "model", model(model_id, "newer", versionAliases=["default"]))
+    base = f"{PARENT}/models/{model_id}"
+    for ident, version, who in ((base, "2", "newer"), (f"{base}@1", "1", "stable"), (f"{base}@default", "2", "newer")):
+        inputs = engine.import_("Model", "imported", ident)
+        adopted = engine.state["imported"]
+        assert (adopted.ident, adopted.outputs["versionId"]) == (base, version)
+        assert inputs["container"]["env"]["WHO"] == who
+        assert engine.refresh("Model", "imported")
+        assert engine.preview("Model", "imported", inputs)[0] == "same"
+
+
 def test_what_somebody_undeployed_is_made_again(engine, endpoint, endpoints, version, stable):
     endpoints.undeploy_model(endpoint=endpoint, deployed_model_id=stable, traffic_split={}).result(timeout=LIMIT)
     assert not engine.refresh("DeployedModel", "stable")

@@ -81,6 +81,7 @@ def test_a_model_takes_project_region_and_id_from_where_they_are_known():
         (a_model(versionAliases=["Golden"]), "versionAliases[0]"),
         (a_model(versionAliases=["x"]), "versionAliases[0]"),
         (a_model(versionAliases=["golden", "golden"]), "versionAliases[1]"),
+        (a_model(kmsKeyName="projects/p/locations/us/keyRings/r/cryptoKeys/k"), "kmsKeyName"),
         (a_model(displayName=""), "displayName"),
         (a_model(displayName="m" * 129), "displayName"),
         (a_model(labels={"a": "B"}), "labels.a"),
