@@ -39,6 +39,29 @@ def test_windows_end_at_the_interval_and_the_oldest_is_cut() -> None:
     assert windows(0, 4 * M, 2 * M) == [(0, 2 * M), (2 * M, 4 * M)]
 
 
+def test_windows_without_data_are_not_made() -> None:
+    # Since 1970, by the second.
+    now = 1_800_000_000 * NS
+    assert windows(0, now, NS, now - 2 * NS, now - NS) == [
+        (now - 3 * NS, now - 2 * NS),
+        (now - 2 * NS, now - NS),
+    ]
+    assert windows(0, 4 * M, M, first=5 * M) == []
+    with pytest.raises(ApiError, match="1800000000 alignment periods; Local Vertex answers at most 1000000"):
+        windows(0, now, NS)
+
+
+@pytest.mark.parametrize("aligner", ["ALIGN_DELTA", "ALIGN_RATE", "ALIGN_INTERPOLATE", "ALIGN_MEAN", "ALIGN_SUM"])
+@pytest.mark.parametrize("gap", [0, 3])
+def test_how_far_an_interval_reaches_beyond_the_data_changes_nothing(aligner: str, gap: int) -> None:
+    kind = Kind.GAUGE if aligner in {"ALIGN_INTERPOLATE", "ALIGN_MEAN"} else Kind.DELTA
+    points = delta(4, 2, None, 9) if kind is Kind.DELTA else gauge(4, 2, 3, 9)
+    end = (4 + gap) * M
+    near, far = (align(points, aligner, kind, start=start, end=end, period=M) for start in (-M, -(10**12) * M))
+    assert near == far
+    assert near
+
+
 @pytest.mark.parametrize(
     ("aligner", "kind", "points", "expected"),
     [

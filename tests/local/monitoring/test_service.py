@@ -264,6 +264,31 @@ async def test_a_first_write_creates_the_descriptor_and_reads_back(service: Metr
         (custom({"int64_value": 1}, metric=PREFIX + "response_count"), "cannot be written by projects"),
         (custom({"double_value": 1}, metric="nodomain/x"), "URL-formatted"),
         (custom({"distribution_value": {"count": 1}}, metric="other"), "bucket options"),
+        (
+            custom(
+                {
+                    "distribution_value": {
+                        "bucket_options": {
+                            "exponential_buckets": {"num_finite_buckets": 100, "growth_factor": 1e300, "scale": 1e300}
+                        }
+                    }
+                },
+                metric="other",
+            ),
+            "too large for numbers",
+        ),
+        (
+            custom(
+                {
+                    "distribution_value": {
+                        "mean": float("nan"),
+                        "bucket_options": {"explicit_buckets": {"bounds": [1.0]}},
+                    }
+                },
+                metric="other",
+            ),
+            "must be finite",
+        ),
     ],
 )
 async def test_a_write_that_breaks_a_rule_is_refused(

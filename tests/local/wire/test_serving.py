@@ -89,6 +89,18 @@ async def test_a_field_that_only_a_newer_client_has_is_refused_over_grpc():
             await client.update_endpoint(sent)
 
 
+@pytest.mark.parametrize("seconds", [2**62, -(2**62), 315_576_000_001])
+def test_a_time_out_of_range_is_refused_over_grpc_as_over_rest(seconds):
+    sent = aiplatform_v1.CreateEndpointRequest(parent="projects/p/locations/l", endpoint={"display_name": "e"})
+    raw = aiplatform_v1.CreateEndpointRequest.pb(sent)
+    assert check_known(raw) is None
+    raw.endpoint.client_connection_config.inference_timeout.seconds = seconds
+    with pytest.raises(
+        ApiError, match=r"'CreateEndpointRequest\.endpoint\.client_connection_config\.inference_timeout'"
+    ):
+        check_known(raw)
+
+
 async def test_a_message_that_quotes_a_long_value_arrives_with_its_own_code():
     async with served(Endpoints()) as (_, address), grpc.aio.insecure_channel(address) as channel:
         client = aiplatform_v1.EndpointServiceAsyncClient(

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import itertools
 import statistics
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
@@ -78,16 +79,34 @@ RULES: dict[str, Rule] = {
 """Legal inputs and the result of each aligner but ALIGN_NONE, which changes nothing."""
 
 
-def windows(start: int, end: int, period: int) -> list[tuple[int, int]]:
+Window = tuple[int, int]
+"""Nanoseconds: start, exclusive, and end."""
+MAX_WINDOWS = 1_000_000
+"""Windows that one series is aligned to."""
+
+
+def windows(start: int, end: int, period: int, first: int | None = None, last: int | None = None) -> list[Window]:
     """The windows of an interval, oldest first.
 
     Args:
         start: nanoseconds, exclusive.
         end: nanoseconds, inclusive.
         period: nanoseconds.
+        first: windows that end before it are left out, as nothing is in them; an interval may begin in 1970.
+        last: windows that begin then or later are left out.
+
+    Raises:
+        ApiError: INVALID_ARGUMENT, there are more than ``MAX_WINDOWS``.
     """
     count = -(-(end - start) // period)
-    return [(max(start, end - (i + 1) * period), end - i * period) for i in reversed(range(count))]
+    newest = 0 if last is None else max(0, (end - last) // period)
+    oldest = count if first is None else min(count, (end - first) // period + 1)
+    if oldest - newest > MAX_WINDOWS:
+        raise errors.invalid(
+            f"The interval has {oldest - newest} alignment periods; Local Vertex answers at most {MAX_WINDOWS}. "
+            "Ask for a shorter interval or a longer period."
+        )
+    return [(max(start, end - (i + 1) * period), end - i * period) for i in reversed(range(newest, oldest))]
 
 
 def check(aligner: str, kind: Kind, value_type: Type, path: str) -> tuple[Kind, Type]:
@@ -141,12 +160,14 @@ def align(points: Sequence[Point], aligner: str, kind: Kind, *, start: int, end:
     Raises:
         BucketMismatchError: distributions of one window have different buckets.
     """
-    grid = windows(start, end, period)
-    if aligner == "ALIGN_INTERPOLATE":
-        return _interpolated(points, grid)
     flow = aligner in ("ALIGN_DELTA", "ALIGN_RATE")
     if flow and kind is Kind.CUMULATIVE:
         points = _as_delta(points)
+    if not points:
+        return []
+    grid = windows(start, end, period, points[0].start if flow else points[0].end, points[-1].end)
+    if aligner == "ALIGN_INTERPOLATE":
+        return _interpolated(points, grid)
     gauge = (RULES[aligner].kind or kind) is Kind.GAUGE
     out: list[Point] = []
     first = 0
@@ -210,13 +231,13 @@ def _minus(now: Value, before: Value) -> Value:
     return cast("Number", now) - cast("Number", before)
 
 
-def _interpolated(points: Sequence[Point], grid: Sequence[tuple[int, int]]) -> list[Point]:
-    out = []
+def _interpolated(points: Sequence[Point], grid: Sequence[Window]) -> list[Point]:
+    out, ends = [], [point.end for point in points]
     for _, high in grid:
-        before = next((p for p in reversed(points) if p.end <= high), None)
-        after = next((p for p in points if p.end >= high), None)
-        if before is None or after is None:
+        at, beyond = bisect_right(ends, high) - 1, bisect_left(ends, high)
+        if at < 0 or beyond == len(ends):
             continue
+        before, after = points[at], points[beyond]
         a, b = cast("Number", before.value), cast("Number", after.value)
         value: Number = a if after.end == before.end else a + (b - a) * (high - before.end) / (after.end - before.end)
         out.append(Point(high, high, round(value) if isinstance(a, int) else value))

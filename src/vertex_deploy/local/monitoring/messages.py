@@ -8,6 +8,7 @@ proto-plus a few thousand points take ten times longer.
 from __future__ import annotations
 
 import itertools
+import math
 from typing import TYPE_CHECKING
 
 from google.api import distribution_pb2, label_pb2, launch_stage_pb2, metric_pb2, monitored_resource_pb2
@@ -185,7 +186,12 @@ def _dist(raw: distribution_pb2.Distribution) -> Dist:
             raise ValueError("the bucket options must be specified")
     if buckets.kind != "explicit" and not 0 < buckets.params[0] <= MAX_BUCKETS - 2:
         raise ValueError(f"the number of finite buckets must be between 1 and {MAX_BUCKETS - 2}")
-    bounds = buckets.bounds
+    try:
+        bounds = buckets.bounds
+    except OverflowError:
+        raise ValueError("the bounds are too large for numbers") from None
+    if not all(map(math.isfinite, (*bounds, raw.mean, raw.sum_of_squared_deviation))):
+        raise ValueError("the bounds, the mean and the sum of squared deviations must be finite")
     if len(bounds) >= MAX_BUCKETS or any(a >= b for a, b in itertools.pairwise(bounds)):
         raise ValueError(f"the bounds must rise and there must be fewer than {MAX_BUCKETS} of them")
     counts = list(raw.bucket_counts)

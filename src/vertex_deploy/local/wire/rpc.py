@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 import grpc.aio
+from google.protobuf import duration_pb2, timestamp_pb2
 from google.protobuf.unknown_fields import UnknownFieldSet
 
 from vertex_deploy.local.seams import ApiError
@@ -64,6 +65,24 @@ def check_known(pb: Any) -> None:
     if known.ByteSize() != pb.ByteSize():
         message = f"{_unknown(pb, pb.DESCRIPTOR.name)} is not known to Local Vertex: the client's library is newer."
         raise ApiError(grpc.StatusCode.INVALID_ARGUMENT, message)
+    _check_times(pb, pb.DESCRIPTOR.name)
+
+
+def _check_times(pb: Any, at: str) -> None:
+    """Refuse times and durations out of their documented range, as JSON's parser does: Python's own times raise."""
+    for field, value in pb.ListFields():
+        if field.message_type is None:
+            continue
+        whole = field.message_type.GetOptions().map_entry
+        for item in value.values() if whole else value if field.is_repeated else [value]:
+            if isinstance(item, (timestamp_pb2.Timestamp, duration_pb2.Duration)):
+                try:
+                    item.ToJsonString()
+                except ValueError as error:
+                    message = f"Invalid value at '{at}.{field.name}': {error}"
+                    raise ApiError(grpc.StatusCode.INVALID_ARGUMENT, message) from None
+            elif hasattr(item, "ListFields"):
+                _check_times(item, f"{at}.{field.name}")
 
 
 def _unknown(pb: Any, at: str) -> str:
