@@ -4,8 +4,9 @@ Both run cloudbuild.yaml, which holds no values: they are the substitutions made
 for an approval where the spec says so; the build then ends with the release uploaded and nothing deployed. Run for a
 commit that has a release already, the file builds nothing and goes straight to the rollout.
 
-Deliberately not created: the connection to the repository, which somebody must authorise in a browser; private worker
-pools; a trigger on pull requests, which would run strangers' code as the build's account.
+Deliberately not created: triggers of GitLab and Bitbucket Cloud, which pulumi-gcp's types cannot name; the connection
+to the repository, which somebody must authorise in a browser; private worker pools; a trigger on pull requests, which
+would run strangers' code as the build's account.
 """
 
 from __future__ import annotations
@@ -43,7 +44,8 @@ class TriggersArgs:
         region: region of the connection and the builds.
         prefix: begins the triggers' names.
         repository: connected repository, projects/P/locations/L/connections/C/repositories/R.
-        branch: regular expression of branches.
+        host: what hosts it: GITHUB or BITBUCKET_SERVER.
+        branch: the branch, as an anchored pattern.
         approval: a rollout waits for an approval.
         substitutions: values of cloudbuild.yaml.
         build_account: email of the build's account.
@@ -54,6 +56,7 @@ class TriggersArgs:
     region: str
     prefix: str
     repository: str
+    host: str = "GITHUB"
     branch: str = "^main$"
     approval: bool = True
     substitutions: Mapping[str, str]
@@ -83,6 +86,7 @@ class TriggersArgs:
             region=spec.gcp.region,
             prefix=spec.name,
             repository=wanted.repository,
+            host=wanted.host.upper(),
             branch=wanted.branch,
             approval=wanted.approval,
             substitutions=substitutions(spec, path=path, environment=environment),
@@ -156,10 +160,10 @@ class Triggers(Component):
             description=f"Roll the newest release of {args.prefix} out",
             # A branch pattern cannot be run by hand; a source can.
             source_to_build=cloudbuild.TriggerSourceToBuildArgs(
-                repository=args.repository, ref=_ref(args.branch), repo_type="GITHUB"
+                repository=args.repository, ref=_ref(args.branch), repo_type=args.host
             ),
             git_file_source=cloudbuild.TriggerGitFileSourceArgs(
-                path=FILE, repository=args.repository, revision=_ref(args.branch), repo_type="GITHUB"
+                path=FILE, repository=args.repository, revision=_ref(args.branch), repo_type=args.host
             ),
             approval_config=cloudbuild.TriggerApprovalConfigArgs(approval_required=args.approval),
             substitutions={**args.substitutions, "_ROLLOUT": "start"},

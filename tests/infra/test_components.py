@@ -724,6 +724,9 @@ def test_the_build_trigger_pushes_on_and_the_rollout_waits():
     assert waiting["t-build"].inputs["repositoryEventConfig"]["push"] == {"branch": "^main$"}
     assert waiting["t-rollout"].inputs["sourceToBuild"]["ref"] == "refs/heads/main"
     assert waiting["t-build"].inputs["serviceAccount"] == "projects/my-project/serviceAccounts/b@x"
+    for host in ("github", "bitbucket_server"):
+        other = made(TRIGGERS.replace("sample", f"host: {host}, sample"))["t-rollout"].inputs
+        assert {other[name]["repoType"] for name in ("sourceToBuild", "gitFileSource")} == {host.upper()}
     assert made(TRIGGERS)["t-build"].inputs["substitutions"]["_ROLLOUT"] == "start"
 
 

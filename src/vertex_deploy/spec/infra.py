@@ -143,6 +143,8 @@ class TriggersSpec(SpecModel):
 
     repository: str
     """projects/P/locations/L/connections/C/repositories/R of a connected repository."""
+    host: Literal["github", "bitbucket_server"] = "github"
+    """Where the repository is, of those that pulumi-gcp can name; github is GitHub Enterprise too."""
     branch: str = "^main$"
     """The branch that is built and rolled out, as an anchored pattern."""
     sample: str
