@@ -9,6 +9,7 @@ from vertex_deploy.spec.machines import ACCELERATORS, PARTITIONS, AcceleratorSpe
 RUNNER = f"infra: {{runner: {{image: us-central1-docker.pkg.dev/p/r/i@sha256:{'a' * 64}, "
 REPOSITORY = "projects/p/locations/us-central1/connections/c/repositories/r"
 TRIGGERS = f"infra: {{triggers: {{repository: {REPOSITORY}, sample: s.json}}}}\n"
+NODES = "{machine: g2-standard-8, accelerator: L4:1, max: 4, spot_share: 50%}"
 SLO = "infra: {slo: {}}\n"
 
 
@@ -95,6 +96,11 @@ def test_a_time_zone_is_one_that_is_there():
         ("infra: {network: {}, gke: {namespace: Serving}}\n", "is not a namespace of ours"),
         ("infra: {network: {}, gke: {namespace: kube-system}}\n", "is not a namespace of ours"),
         ("infra: {network: {}, gke: {min_available: 150%}}\n", "from 0% to 100%"),
+        ("infra: {emails: [a@b.co, c@b.co, a@b.co]}\n", "infra.emails[2]: a@b.co is written twice"),
+        (
+            f"infra: {{network: {{}}, gke: {{nodes: {{l4: {NODES}, l4-spot: {NODES}}}}}}}\n",
+            "infra.gke.nodes.l4-spot: l4 has a pool of this name",
+        ),
         (TRIGGERS.replace("locations/us-central1", "locations/europe-west4"), "triggers are made in us-central1"),
         (TRIGGERS.replace("sample", "branch: '^release-.*$', sample"), "names no single branch"),
         (TRIGGERS.replace("sample", "branch: '(main|dev)', sample"), "names no single branch"),

@@ -38,6 +38,8 @@ class _Field(NamedTuple):
     words: tuple[str, ...] = ()
 
 
+_POOLS = ("spot", "flex")
+"""Ends of the names of a kind's further node pools."""
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _DAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
 _CRON = (
@@ -164,6 +166,19 @@ def cluster(infra: Infra) -> Iterator[Finding]:
         yield Finding((*base, "min_available"), "a share of the pods is from 0% to 100%", "write 80%")
 
 
+def repeated(infra: Infra) -> Iterator[Finding]:
+    """Nothing is made twice under one name."""
+    for index, email in enumerate(infra.emails):
+        if email in infra.emails[:index]:
+            yield Finding(("infra", "emails", index), f"{email[:40]} is written twice", "remove one")
+    nodes = infra.gke.nodes if infra.gke else {}
+    for kind in nodes:
+        base, hyphen, word = kind.rpartition("-")
+        if hyphen and word in _POOLS and base in nodes:
+            path = ("infra", "gke", "nodes", kind)
+            yield Finding(path, f"{base} has a pool of this name", f"call it {base}{word}")
+
+
 def goals(rollout: Rollout, monitoring: Monitoring, infra: Infra) -> Iterator[Finding]:
     """An objective is at most 99.99%: a limit below 0.01% makes none."""
     if infra.slo is None:
@@ -187,6 +202,7 @@ CHECKS = (
     (("target", "monitoring", "infra"), others),
     (("infra",), schedule),
     (("infra",), cluster),
+    (("infra",), repeated),
     (("rollout", "monitoring", "infra"), goals),
 )
 """Needed sections and check, in the order of the file."""
