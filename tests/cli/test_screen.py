@@ -28,8 +28,16 @@ LIMIT = 120
 """Seconds that only a failure takes."""
 
 
-def drawn(monkeypatch: pytest.MonkeyPatch, *, columns: int, act: Callable[[Screen], None], plain: bool = False) -> str:
-    """What a screen that writes to a pseudo-terminal sent to it."""
+def drawn(
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    columns: int,
+    act: Callable[[Screen], None],
+    plain: bool = False,
+    gates: int = 1,
+    ended: bool = False,
+) -> str:
+    """What a screen that writes to a pseudo-terminal sent to it: until it ends, or until it has ended."""
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.setenv("COLUMNS", str(columns))
     monkeypatch.setenv("LINES", "24")
@@ -38,12 +46,17 @@ def drawn(monkeypatch: pytest.MonkeyPatch, *, columns: int, act: Callable[[Scree
     frames = iter(range(100))
 
     def lines(_record: Record) -> list[str]:
-        return [f"lite0  holding  {next(frames)}s left", "├─ endpoint 1", "└─ " + "gate " * 10 + "end"]
+        return [f"lite0  holding  {next(frames)}s left", "├─ endpoint 1", *["└─ " + "gate " * 10 + "end"] * gates]
 
     with os.fdopen(side, "w", encoding="utf-8", buffering=1) as out:
         monkeypatch.setattr(sys, "stdout", out)
         with Screen(lines, OutputFormat.TEXT, None, plain=plain) as screen:
             act(screen)
+            if not ended:
+                out.write(END)
+                out.flush()
+                found = received(main, END)
+        if ended:
             out.write(END)
             out.flush()
             found = received(main, END)
@@ -83,6 +96,26 @@ def test_frames_are_drawn_in_place_on_a_wide_and_a_narrow_terminal(
     assert [line for line in found if "holding" in line] == ["lite0  holding  4s left"]
     assert found[1] == "├─ endpoint 1"
     assert found[-1].endswith("end")
+
+
+def test_a_tree_taller_than_the_terminal_is_cut_and_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    record = World().start().record
+
+    def act(screen: Screen) -> None:
+        for number in range(2):
+            screen.record(record)
+            screen._print(f"event {number}")
+
+    during = shown(drawn(monkeypatch, columns=40, act=act, gates=40), 40)
+    assert during[0].startswith("lite0  holding")
+    assert during[-1].strip() == "..."
+    screen = pyte.HistoryScreen(40, 24, history=1000)
+    pyte.Stream(screen).feed(drawn(monkeypatch, columns=40, act=act, gates=40, ended=True))
+    above = ["".join(row[column].data for column in range(40)).rstrip() for row in screen.history.top]
+    assert [line for line in [*above, *(line.rstrip() for line in screen.display)] if line] == [
+        "event 0",
+        "event 1",
+    ]
 
 
 def test_plain_draws_nothing_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -81,6 +81,9 @@ class Screen:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         # First the tree goes and the cursor comes back: the line must stay.
         with suppress(OSError):
+            if self._live is not None:
+                # rich draws the last frame whole before it clears it: of one taller than the terminal, most would stay.
+                self._live.update("", refresh=True)
             self._stack.close()
         self._live = None
         if kind is not None and issubclass(kind, KeyboardInterrupt):
