@@ -2,13 +2,14 @@
 
 ``PERMISSIONS`` is the whole list and says why; a test holds it against the methods that vertex-deploy and the build
 call. What must be held on the project goes into one custom role an account; what can be held on one bucket, repository,
-topic, secret or account is held there. Polling an operation needs no permission that a role could hold.
+topic, secret or account is held there. IAM's reference has no permission of Vertex AI for reading an operation.
 
 Without approval (``infra.triggers.approval: false``) the build itself starts the rollout, and its account holds the
 rollout's role too; with approval it deploys nothing.
 
-Deliberately not created: keys of service accounts (nobody needs one), grants to people, grants on topics and secrets of
-other projects, Google's own service agents and what they need on a customer-managed key.
+Deliberately not created: keys of service accounts (nobody needs one), grants to people, grants on topics, secrets and
+accounts (``target.service_account``) of other projects, Google's own service agents and what they need on a
+customer-managed key.
 """
 
 from __future__ import annotations
@@ -120,6 +121,7 @@ class IdentityArgs:
         repository: id of the Artifact Registry repository, or None.
         nodes: make the account of GKE's nodes.
         build_rolls_out: the build starts rollouts itself, without approval.
+        runs_as: email of the account that deployed models run as, where it is not the serving account, or None.
         topics: Pub/Sub topics of the project that a rollout publishes to, by id.
         secrets: secrets of the project that a rollout reads, by id.
     """
@@ -132,6 +134,7 @@ class IdentityArgs:
     repository: pulumi.Input[str] | None = None
     nodes: bool = False
     build_rolls_out: bool = False
+    runs_as: str | None = None
     topics: tuple[str, ...] = ()
     secrets: tuple[str, ...] = ()
 
@@ -157,9 +160,20 @@ class IdentityArgs:
             repository=repository,
             nodes=spec.infra.gke is not None,
             build_rolls_out=spec.infra.triggers is not None and not spec.infra.triggers.approval,
+            runs_as=_foreign(spec),
             topics=_own(spec.gcp.project, (item.pubsub for item in told)),
             secrets=_own(spec.gcp.project, secrets),
         )
+
+
+def _foreign(spec: Spec) -> str | None:
+    """``target.service_account``, where it is an account of this project that is not made here."""
+    email, project = spec.target.service_account, spec.gcp.project
+    if email is None or email == f"{account_id(spec.name, 'serving')}@{project}.iam.gserviceaccount.com":
+        return None
+    name, _, domain = email.partition("@")
+    ours = domain == f"{project}.iam.gserviceaccount.com" or (name, domain) == (project, "appspot.gserviceaccount.com")
+    return email if ours else None
 
 
 def _own(project: str, references: Iterable[str | None]) -> tuple[str, ...]:
@@ -211,6 +225,14 @@ class Identity(Component):
                 member=accounts[role].member,
                 opts=self.child(),
             )
+            if args.runs_as is not None:
+                serviceaccount.IAMMember(
+                    f"{name}-{role}-acts-as-deployed",
+                    service_account_id=f"projects/{args.project}/serviceAccounts/{args.runs_as}",
+                    role="roles/iam.serviceAccountUser",
+                    member=accounts[role].member,
+                    opts=self.child(),
+                )
         for role in rolling:
             self._told(name, args, role, accounts[role])
         self.emails: Mapping[str, pulumi.Output[str]] = {role: account.email for role, account in accounts.items()}

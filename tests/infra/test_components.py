@@ -433,6 +433,23 @@ def test_a_build_that_starts_rollouts_itself_may_do_what_a_rollout_may_and_no_ot
     assert held(starting) == {f"{role}build", f"{role}rollout", "roles/iam.serviceAccountUser"}
 
 
+@pytest.mark.parametrize(
+    ("email", "granted"),
+    [
+        ("lite0-serving@my-project.iam.gserviceaccount.com", set()),
+        ("vision@my-project.iam.gserviceaccount.com", {"vision@my-project.iam.gserviceaccount.com"}),
+        ("vision@other-project.iam.gserviceaccount.com", set()),
+    ],
+)
+def test_a_rollout_may_deploy_as_whom_the_spec_names(email, granted):
+    text = BASE.replace("  endpoint: ENDPOINT", f"  service_account: {email}")
+    found = examined(text.replace("MONITORING", "{}").replace("INFRA", "{}"))
+    assert found.spec is not None, found.problems
+    made = [m for m in identities(found.spec).of("IAMMember") if "serviceAccountId" in m.inputs]
+    on = {m.inputs["serviceAccountId"].rpartition("/")[2] for m in made}
+    assert on == {"lite0-serving@my-project.iam.gserviceaccount.com", *granted}
+
+
 def test_a_rollout_may_use_the_topics_and_secrets_that_the_spec_names():
     notify = (
         "  notify: [{pubsub: projects/my-project/topics/rollouts}, {pubsub: projects/other-project/topics/all},"
