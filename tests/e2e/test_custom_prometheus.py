@@ -149,7 +149,8 @@ def last_seconds(count: int, seconds: float = 2.0) -> list[Interval]:
 
 
 def gauge(url: str, query: str) -> PrometheusGauge:
-    return PrometheusGauge(name="cost_per_request", query=query, server=PrometheusServer(url))
+    # A Prometheus that a busy machine lets wait has all the time.
+    return PrometheusGauge(name="cost_per_request", query=query, server=PrometheusServer(url, timeout=PATIENCE))
 
 
 def measured(asked: PrometheusGauge, ids: list[str], count: int) -> tuple[list[Interval], list[GaugePoint]]:
