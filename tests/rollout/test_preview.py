@@ -123,6 +123,32 @@ def test_who_may_not_look_into_the_models_folder_is_warned_and_not_held_up() -> 
     assert warning in [entry.text for entry in world.store().log(world.record().id) if entry.kind == "warning"]
 
 
+def test_a_hold_that_is_too_short_for_its_gates_is_said_before_it_starts() -> None:
+    gates = [{"metric": "error_rate", "max": "1%", "min_requests": 700}]
+    world = World(spec=spec_with(gates=gates))
+    # 100 requests a second, a tenth of them for a minute.
+    said = (
+        "at the traffic of stable's last hour, 10% held for 1m gets about 600 requests, and error_rate needs 700: the "
+        "hold would end as inconclusive; hold it longer, or lower min_requests"
+    )
+    assert look(world).warnings == (said,)
+    record = world.run()
+    assert record.phase is Phase.PAUSED
+    assert said in [entry.text for entry in world.store().log(record.id) if entry.kind == "warning"]
+
+
+@pytest.mark.parametrize(
+    "gate",
+    [
+        {"metric": "error_rate", "max": "1%", "min_requests": 599},
+        {"metric": "error_rate", "max": "1%", "min_requests": 700, "dry_run": True},
+        {"metric": "error_rate", "max": "1%", "min_requests": 700, "inconclusive": "ignore"},
+    ],
+)
+def test_a_hold_that_is_long_enough_or_need_not_be_is_not_warned_of(gate: dict[str, Any]) -> None:
+    assert look(World(spec=spec_with(gates=[gate]))).warnings == ()
+
+
 def test_a_release_that_is_uploaded_already_needs_no_files_any_more() -> None:
     world = World()
     world.target.versions.append(world.release.hash)

@@ -68,10 +68,10 @@ class Evidence:
         log: Callable[[], Sequence[LogEntry]],
     ) -> None:
         self._plan = plan
-        self._gates = tuple(gates)
+        self.gates = tuple(gates)
         self._source_for = source_for
         self._log = log
-        self._compared = any(gate.quantile is not None and (gate.factor or gate.max is None) for gate in self._gates)
+        self._compared = any(gate.quantile is not None and (gate.factor or gate.max is None) for gate in self.gates)
         self._source: MetricSource | None = None
         self._judge: Judge | None = None
 
@@ -121,7 +121,7 @@ class Evidence:
         found = source.read(stable=record.stable, canary="", since=since, until=until)
         return tuple(replace(interval, canary=None) for interval in found)
 
-    def last_hour(self, endpoint: str, stable: str, now: float) -> list[VersionSample]:
+    def last_hour(self, endpoint: str, stable: str, now: float) -> list[Interval]:
         """What was measured of stable in the last hour.
 
         Raises:
@@ -131,11 +131,11 @@ class Evidence:
         found = source.read(stable=stable, canary="", since=since, until=_moment(now))
         if source.problem is not None:
             raise source.problem
-        return [interval.stable for interval in found if interval.stable is not None]
+        return [interval for interval in found if interval.stable is not None]
 
     def lacking(self, samples: Sequence[VersionSample]) -> tuple[str, ...]:
         """The custom metrics of gates that none of these has."""
-        names = dict.fromkeys(gate.metric for gate in self._gates if gate.custom and not gate.dry_run)
+        names = dict.fromkeys(gate.metric for gate in self.gates if gate.custom and not gate.dry_run)
         return tuple(name for name in names if not any(name in sample.gauges for sample in samples))
 
     def source(self, endpoint: str) -> MetricSource:
@@ -146,7 +146,7 @@ class Evidence:
 
     def rebuilt(self, canary: str) -> Judge:
         """A judge that has seen what the history holds."""
-        judge = Judge(self._gates)
+        judge = Judge(self.gates)
         weight = 0
         failed = False
         seen: list[Interval] = []
@@ -166,7 +166,7 @@ class Evidence:
 
     def _another(self, seen: Sequence[Interval]) -> Judge:
         """A judge after one that was overruled: it knows stable's last hour, and nothing of the canary."""
-        judge = Judge(self._gates)
+        judge = Judge(self.gates)
         if self._compared and seen:
             since = max(interval.end for interval in seen) - timedelta(seconds=LEAD_IN)
             for interval in seen:

@@ -10,11 +10,15 @@ from vertex_deploy.rollout.actions import Move
 from vertex_deploy.rollout.machine import Ending, Event
 from vertex_deploy.rollout.operations import same_model
 from vertex_deploy.spec import to_storage
+from vertex_deploy.spec.units import format_duration
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from vertex_deploy.release import Release
     from vertex_deploy.rollout.plan import Plan
     from vertex_deploy.rollout.record import Record
+    from vertex_deploy.spec.gates import Gate
     from vertex_deploy.spec.models import Spec
     from vertex_deploy.targets.types import Deployed, Observation
 
@@ -70,6 +74,30 @@ def inspect(plan: Plan, *, endpoint: Observation | None, model: str | None, cana
 def refused(why: str) -> Found:
     """The rollout cannot start, and why."""
     return Found(move=Move(Event.REFUSED, why, Ending.FAILED))
+
+
+def short_of_requests(plan: Plan, gates: Sequence[Gate], rate: float) -> str:
+    """Why a hold cannot end in a pass at the traffic that there was, or "": gates need more requests than it gets.
+
+    Args:
+        plan: the steps.
+        gates: what is judged.
+        rate: requests a second of the whole endpoint.
+    """
+    counted = [gate for gate in gates if not gate.dry_run and gate.inconclusive != "ignore"]
+    most = max(counted, key=lambda gate: gate.min_requests, default=None)
+    if most is None:
+        return ""
+    held = [(hold, weight, rate * hold * weight / 100) for hold, weight in zip(plan.holds, plan.weights, strict=True)]
+    few = [step for step in held if step[0] and step[2] < most.min_requests]
+    if not few:
+        return ""
+    hold, weight, requests = few[0]
+    return (
+        f"at the traffic of stable's last hour, {weight}% held for {format_duration(hold)} gets about {requests:.0f} "
+        f"requests, and {most.label} needs {most.min_requests}: the hold would end as inconclusive; hold it longer, or "
+        "lower min_requests"
+    )
 
 
 def static_traffic(spec: Spec) -> str:

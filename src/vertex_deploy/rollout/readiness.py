@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from vertex_deploy.errors import CloudError
 from vertex_deploy.rollout import quota
 from vertex_deploy.rollout.machine import Event
-from vertex_deploy.rollout.preflight import Found, inspect, refused
+from vertex_deploy.rollout.preflight import Found, inspect, refused, short_of_requests
 from vertex_deploy.rollout.quota import QuotaFinding
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def look(
     if not known.ready:
         return known
     unseen = "" if model else _artifact_unseen(target)
-    missing = _metrics_missing(plan, evidence, endpoint, found.stable.id if found.stable else "", now)
+    missing, short = _metrics_missing(plan, evidence, endpoint, found.stable.id if found.stable else "", now)
     charged = tuple(quotas(now)) if quotas is not None else ()
     why = quota.refusal(charged)
     if missing and plan.gated and plan.on_missing_metrics == "refuse":
@@ -91,7 +91,7 @@ def look(
         known,
         found=replace(refused(why), stable=found.stable) if why else found,
         quotas=charged,
-        warnings=() if why else tuple(filter(None, (unseen, missing, *quota.warnings(charged)))),
+        warnings=() if why else tuple(filter(None, (unseen, missing, short, *quota.warnings(charged)))),
     )
 
 
@@ -108,17 +108,23 @@ def _artifact_unseen(target: Target) -> str:
     return ""
 
 
-def _metrics_missing(plan: Plan, evidence: Evidence, endpoint: str | None, stable: str, now: float) -> str:
+def _metrics_missing(plan: Plan, evidence: Evidence, endpoint: str | None, stable: str, now: float) -> tuple[str, str]:
+    """What is not measured, and which hold is too short for what is; "" for each that is well."""
     if not endpoint or not stable:
-        return ""
+        return "", ""
     if not plan.gated:
-        return "no gates are configured: steps only take time"
-    samples = evidence.last_hour(endpoint, stable, now)
-    if not any(sample.requests for sample in samples):
-        return "stable has no metrics of the last hour: gates cannot pass until requests come"
+        return "no gates are configured: steps only take time", ""
+    measured = evidence.last_hour(endpoint, stable, now)
+    samples = [interval.stable for interval in measured if interval.stable is not None]
+    requests = sum(sample.requests for sample in samples)
+    if not requests:
+        return "stable has no metrics of the last hour: gates cannot pass until requests come", ""
+    # Of the time that was measured: where hours are quiet, what is told is the busier part.
+    short = short_of_requests(plan, evidence.gates, requests / sum(interval.seconds for interval in measured))
     lacking = ", ".join(evidence.lacking(samples))
     if not lacking:
-        return ""
+        return "", short
     return (
-        f"stable has no values of {lacking} in the last hour: no comparison with it can pass; check the gates' queries"
+        f"stable has no values of {lacking} in the last hour: no comparison with it can pass; check the gates' queries",
+        short,
     )
