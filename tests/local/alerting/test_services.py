@@ -259,6 +259,12 @@ async def test_a_password_is_kept_and_never_answered(world):
         ("webhook_tokenauth", {"url": "https://hooks.example.com/x"}, "only to loopback"),
         ("webhook_tokenauth", {"url": "http://u:p@127.0.0.1:1/"}, "user or password"),
         ("webhook_tokenauth", {"url": "ftp://127.0.0.1/"}, "must begin with http"),
+        ("webhook_tokenauth", {"url": "http://127.0.0.1:1/a b"}, "must not hold spaces"),
+        ("webhook_tokenauth", {"url": "http://127.0.0.1:1/\r\nHost: x"}, "must not hold spaces"),
+        ("webhook_tokenauth", {"url": "http://127.0.0.1\\@example.com/"}, "must not hold spaces, backslashes"),
+        ("webhook_tokenauth", {"url": "http://127.0.0.\N{SUPERSCRIPT ONE}/"}, "beyond ASCII"),
+        ("webhook_tokenauth", {"url": "http://example.com#@127.0.0.1/"}, "only to loopback"),
+        ("webhook_basicauth", {**BASIC, "username": "a:b"}, "cannot hold a colon"),
         ("webhook_tokenauth", {"url": "http://127.0.0.1:99999/"}, "not valid"),
     ],
 )
