@@ -30,12 +30,9 @@ HEALTH_CHECKS = ("35.191.0.0/16", "130.211.0.0/22")
 """Where Google's health checks come from (load balancing documentation)."""
 SERVICE_CLASS = "gcp-vertexai"
 """Service class of Vertex AI in service connection policies."""
-NODE_SERVICES = (
-    "iamcredentials.googleapis.com",
-    "logging.googleapis.com",
-    "sts.googleapis.com",
-)
-"""What nodes and servers of GKE call beside the perimeter's services: logs, and tokens for workload identity."""
+NODE_SERVICES = ("logging.googleapis.com", "sts.googleapis.com")
+"""What nodes and servers of GKE call beside the perimeter's services: logs, and tokens for workload identity. The Service
+Account Credentials API, which is asked too, is none of those that VPC Service Controls restricts."""
 PODS, SERVICES = "pods", "services"
 """Names of the secondary ranges."""
 
