@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
     from aiohttp.web_protocol import RequestHandler
 
-HEAD_S = 10.0
+HEAD_S = 60.0
+"""Seconds: more than a busy machine lets a client wait between connecting and sending."""
+_AGAIN_S = 1.0
 
 
 class Connections:
@@ -63,12 +65,17 @@ class Connections:
         def connection() -> RequestHandler:
             made = accepts()
             self._silent.add(made)
-            self._later(self._seconds, lambda: self._close_if_silent(made))
+            self._later(self._seconds, lambda: self._look_again(made))
             return made
 
         timeout = None if context is None else self._seconds
         loop = asyncio.get_running_loop()
         return await loop.create_server(connection, sock=on, ssl=context, backlog=512, ssl_handshake_timeout=timeout)
+
+    def _look_again(self, connection: RequestHandler) -> None:
+        """Where this loop was held up, the timer and the request are both due now: the request goes first."""
+        if connection in self._silent:
+            self._later(_AGAIN_S, lambda: self._close_if_silent(connection))
 
     def _close_if_silent(self, connection: RequestHandler) -> None:
         if connection in self._silent:
