@@ -31,8 +31,8 @@ HEALTH_CHECKS = ("35.191.0.0/16", "130.211.0.0/22")
 SERVICE_CLASS = "gcp-vertexai"
 """Service class of Vertex AI in service connection policies."""
 NODE_SERVICES = ("logging.googleapis.com", "sts.googleapis.com")
-"""What nodes and servers of GKE call beside the perimeter's services: logs, and tokens for workload identity. The Service
-Account Credentials API, which is asked too, is none of those that VPC Service Controls restricts."""
+"""What nodes and servers of GKE call beside the perimeter's services: logs, and tokens for workload identity. The
+Service Account Credentials API, which is asked too, is none of those that VPC Service Controls restricts."""
 PODS, SERVICES = "pods", "services"
 """Names of the secondary ranges."""
 
