@@ -80,6 +80,8 @@ def test_status_history_and_report_of_an_ended_rollout(folder: Folder) -> None:
     assert record.id in folder.run("history").stdout
     events = json.loads(folder.run("history", "--id", record.id, "-o", "json").stdout)
     assert [event["seq"] for event in events] == list(range(1, len(events) + 1))
+    first = folder.run("history", "--id", record.id).stdout.splitlines()[0]
+    assert first == "2027-01-15T08:00:00Z  started    started by me@here"
     out = folder.path / "deep" / "report.html"
     assert folder.run("report", "--out", str(out)).exit_code == 0
     assert out.read_text().startswith("<!doctype html>")

@@ -65,7 +65,7 @@ def _text(verdicts: list[Verdict]) -> str:
     lines, before = [], None
     for verdict in verdicts:
         if verdict.outcome is not before:
-            lines.append(f"{verdict.at:%Y-%m-%d %H:%M:%S}  {verdict.outcome:<12}  {verdict.explanation}")
+            lines.append(f"{verdict.at:%Y-%m-%d %H:%M:%SZ}  {verdict.outcome:<12}  {verdict.explanation}")
         before = verdict.outcome
     if not verdicts:
         return "insufficient: the history holds no interval"

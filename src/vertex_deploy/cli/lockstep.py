@@ -16,7 +16,7 @@ import typer
 from vertex_deploy.cli import shown
 from vertex_deploy.cli.members import Members, Tree, as_json, finish, group_named, lines_of, teller, views_of
 from vertex_deploy.cli.output import OutputFormat, emit
-from vertex_deploy.cli.screen import WATCHED, Screen, clock_time
+from vertex_deploy.cli.screen import WATCHED, Screen, moment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -208,7 +208,7 @@ def history(group: Members, *, output: OutputFormat, rollout: str | None, measur
         return
     logs = {member: group.stores[member].log(record.id) for member, record in _of(group, rollout).items()}
     every = sorted(((entry, member) for member, log in logs.items() for entry in log), key=lambda found: found[0].at)
-    text = "\n".join(f"{clock_time(entry.at)}  {member:<12} {entry.kind:<10} {entry.text}" for entry, member in every)
+    text = "\n".join(f"{moment(entry.at)}  {member:<12} {entry.kind:<10} {entry.text}" for entry, member in every)
     emit(
         as_json(group, {member: [entry.to_json() for entry in log] for member, log in logs.items()}),
         output,

@@ -18,7 +18,7 @@ from vertex_deploy.cli.example import Command
 from vertex_deploy.cli.judge import judge
 from vertex_deploy.cli.options import ROOT, SPEC, Env, Events, Plain, Release, Root, SpecFile
 from vertex_deploy.cli.output import Output, OutputFormat, emit
-from vertex_deploy.cli.screen import WATCHED, Screen, clock_time
+from vertex_deploy.cli.screen import WATCHED, Screen, moment
 
 _JUDGED = "vertex-deploy rollout judge --history history.json --gates deploy.yaml -o json"
 
@@ -226,7 +226,7 @@ def history(
         return
     if rollout is not None:
         entries = store.log(store.load(rollout).id)
-        text = "\n".join(f"{clock_time(entry.at)}  {entry.kind:<10} {entry.text}" for entry in entries)
+        text = "\n".join(f"{moment(entry.at)}  {entry.kind:<10} {entry.text}" for entry in entries)
         emit([entry.to_json() for entry in entries], output, lambda: text)
         return
     views = shown.views(store)

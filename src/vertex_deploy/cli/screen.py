@@ -173,6 +173,13 @@ def clock_time(seconds: float) -> str:
     return datetime.fromtimestamp(seconds).astimezone().strftime("%H:%M:%S")
 
 
+def moment(seconds: float) -> str:
+    """Seconds since the epoch as RFC 3339, for what may be days old."""
+    from datetime import UTC, datetime  # noqa: PLC0415 - beside its only use
+
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
 def _appended(path: Path) -> TextIO:
     from vertex_deploy.errors import UsageError  # noqa: PLC0415 - --help must not wait for it
 

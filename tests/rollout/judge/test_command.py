@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -28,7 +29,7 @@ def test_the_example_is_judged_by_its_gates():
 def test_text_says_where_the_outcome_changed_and_every_last_reading():
     result = CliRunner().invoke(app, [*HISTORY, "--gates", str(EXAMPLE / "deploy.yaml")])
     lines = result.stdout.splitlines()
-    assert "  insufficient  " in lines[0]
+    assert re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ  insufficient  ", lines[0])
     assert any("after 90 intervals: pass" in line for line in lines)
     assert sum(line.startswith("  pass") for line in lines) == 4
 
