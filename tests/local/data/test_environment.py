@@ -4,7 +4,7 @@ import pytest
 from google.cloud.aiplatform_v1 import types as aip
 
 from tests.local.data.support import make_plan
-from vertex_deploy.local.data.environment import container_environment, expand, health_route, predict_route
+from vertex_deploy.local.data.environment import container_environment, expand, expand_all, health_route, predict_route
 from vertex_deploy.local.seams import ApiError
 
 BASE = {"image_uri": "app"}
@@ -79,6 +79,17 @@ def test_a_models_variables_refer_to_earlier_ones_and_to_vertexs_and_win_over_ou
 )
 def test_references_expand_as_in_kubernetes(text, expected):
     assert expand(text, {"A": "1"}) == expected
+
+
+def test_references_that_grow_without_end_are_refused_before_they_are_written_out():
+    # Four gigabytes, and then sixteen of them.
+    with pytest.raises(ApiError, match="longer than 128 KiB with its references replaced") as caught:
+        expand("$(A)" * 32_000, {"A": "x" * 131_000})
+    assert caught.value.code.name == "INVALID_ARGUMENT"
+    assert len(caught.value.message) < 200
+    with pytest.raises(ApiError, match="a command line of more than 1048576 characters"):
+        expand_all(["$(A)"] * 1_000_000, {"A": "x" * 131_000})
+    assert expand_all(["$(A)", "b"], {"A": "1"}) == ("1", "b")
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING, Any
 import grpc
 
 from vertex_deploy.errors import LocalError
-from vertex_deploy.local.data.environment import container_environment, expand, health_route, predict_route, resource_id
+from vertex_deploy.local.data.environment import (
+    container_environment,
+    expand_all,
+    health_route,
+    predict_route,
+    resource_id,
+)
 from vertex_deploy.local.data.images import command_line
 from vertex_deploy.local.data.launcher import LaunchSpec
 from vertex_deploy.local.data.probes import State, probe_set
@@ -252,7 +258,7 @@ class DeployedModel:
         return command_line(
             self._image,
             command=container.command,
-            args=[expand(word, environment) for word in container.args],
+            args=expand_all(container.args, environment),
             reference=container.image_uri,
         )
 
@@ -265,9 +271,7 @@ class DeployedModel:
             log=log,
             port=port,
             image=self._image.container,
-            entrypoint=tuple(expand(word, environment) for word in self.plan.container.command)
-            if self._image.container
-            else (),
+            entrypoint=expand_all(self.plan.container.command, environment) if self._image.container else (),
         )
 
 

@@ -28,19 +28,47 @@ INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "VIRTUAL_ENV")
 MAX_VARIABLES = 200
 MAX_VALUE_BYTES = 128 * 1024
 MAX_TOTAL_BYTES = 512 * 1024
+MAX_COMMAND = 1024 * 1024
+"""Characters of a command line; Linux takes two megabytes with the environment."""
 
 _REFERENCE = re.compile(r"\$\$|\$\(([A-Za-z_][A-Za-z0-9_.-]*)\)")
 
 
 def expand(text: str, variables: Mapping[str, str]) -> str:
-    """Replace ``$(NAME)`` as Kubernetes does: an unknown name stays as written, ``$$`` is one dollar sign."""
+    """Replace ``$(NAME)`` as Kubernetes does: an unknown name stays as written, ``$$`` is one dollar sign.
 
-    def replace(match: re.Match[str]) -> str:
-        if match.group(0) == "$$":
-            return "$"
-        return variables.get(match.group(1), match.group(0))
+    Raises:
+        ApiError: INVALID_ARGUMENT: the result is longer than a variable may be; no more than that of it is made.
+    """
+    parts, size, at = [], 0, 0
+    for match in _REFERENCE.finditer(text):
+        found = "$" if match[0] == "$$" else variables.get(match[1], match[0])
+        parts += [text[at : match.start()], found]
+        at = match.end()
+        size += len(parts[-2]) + len(found)
+        if size > MAX_VALUE_BYTES:
+            raise ApiError(
+                grpc.StatusCode.INVALID_ARGUMENT,
+                f"containerSpec: {text[:40]!r}... is longer than 128 KiB with its references replaced",
+            )
+    return "".join([*parts, text[at:]])
 
-    return _REFERENCE.sub(replace, text)
+
+def expand_all(words: Iterable[str], variables: Mapping[str, str]) -> tuple[str, ...]:
+    """``expand`` each word of a command line.
+
+    Raises:
+        ApiError: INVALID_ARGUMENT: they are too long together.
+    """
+    found, size = [], 0
+    for word in words:
+        found.append(expand(word, variables))
+        size += len(found[-1]) + 1
+        if size > MAX_COMMAND:
+            raise ApiError(
+                grpc.StatusCode.INVALID_ARGUMENT, f"containerSpec: a command line of more than {MAX_COMMAND} characters"
+            )
+    return tuple(found)
 
 
 def resource_id(name: str) -> str:
