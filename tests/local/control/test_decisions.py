@@ -224,6 +224,12 @@ def test_replica_counts_have_an_order():
             checks.replica_counts(aip.DedicatedResources(min_replica_count=low, max_replica_count=high))
 
 
+def test_more_replicas_than_a_machine_can_start_are_refused():
+    checks.replica_counts(aip.DedicatedResources(min_replica_count=100, max_replica_count=2**31 - 1))
+    with pytest.raises(ApiError, match="is 2000000000; Local Vertex starts a process for each replica, at most 100"):
+        checks.replica_counts(aip.DedicatedResources(min_replica_count=2_000_000_000))
+
+
 def test_automatic_resources_are_refused_in_vertex_ais_words():
     given = aip.DeployedModel(model="m", automatic_resources=aip.AutomaticResources(min_replica_count=1))
     with pytest.raises(ApiError, match="'automatic_resources' is not supported for Model"):

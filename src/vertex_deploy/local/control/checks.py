@@ -32,6 +32,8 @@ _MAX_LABELS = 64
 _MAX_PORT = 65535
 _MAX_DEPLOYMENT_S = 7200
 _MAX_DISPLAY_NAME = 128
+MAX_REPLICAS = 100
+"""Of a deployed model: Local Vertex's own limit. Its maximum may be more: autoscaling is left out."""
 # Locations of Artifact Registry that are no region but hold several, by the start of the region's name.
 _MULTI_REGIONS = {"us": "us-", "europe": "europe-", "asia": "asia-"}
 
@@ -183,6 +185,11 @@ def replica_counts(resources: aip.DedicatedResources) -> None:
     low, high = resources.min_replica_count, resources.max_replica_count
     if low < 1:
         raise invalid("dedicated_resources.min_replica_count must be at least 1.")
+    if low > MAX_REPLICAS:
+        raise invalid(
+            f"dedicated_resources.min_replica_count is {low}; Local Vertex starts a process for each replica, at most "
+            f"{MAX_REPLICAS} of a deployed model."
+        )
     resources.max_replica_count = high = high or low
     if high < low:
         raise invalid(f"dedicated_resources.max_replica_count ({high}) is below min_replica_count ({low}).")
