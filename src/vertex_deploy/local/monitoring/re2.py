@@ -1,45 +1,37 @@
-r"""RE2's regular expressions, which Cloud Monitoring's filters take. Pure.
+"""The regular expressions of Cloud Monitoring's filters: RE2 itself, which the service uses. Pure.
 
-Python's parser reads them; ``automaton`` matches, in time that grows with the text and not exponentially as Python's
-engine would: anybody may write a filter, and it is tried on every series, on the loop that serves predictions.
+Anybody may write a filter, and it is tried on every series on the loop that serves predictions: RE2 matches in time
+that grows with the text whatever the expression, and bounds what an expression may become.
 
-What only Python has, or reads in another way, is refused: look-around and other groups, back references, possessive
-repetition, ``\Z`` and Python's Unicode escapes. Classes such as ``\d`` are ASCII, as in RE2.
-
-Left out, and refused: POSIX classes such as ``[[:alpha:]]``, and ``\p{...}``, ``\Q...\E``, ``\z`` and ``\C``, which
-Python lacks; and expressions that are larger than ``automaton.MAX_STATES`` with their repetitions written out.
+Left out: groups as results; an expression matches a whole value or it does not.
 """
 
 from __future__ import annotations
 
-import re
-import warnings
 from functools import lru_cache
+from typing import Any
 
-from vertex_deploy.local.monitoring.automaton import Automaton
+import re2
 
-_GROUP = re.compile(r"\(\?(?::|P<[A-Za-z_]\w*>|[ims]+(?:-[ims]+)?[:)]|-[ims]+:)")
-_ESCAPES = frozenset("123456789ZNuU")
-_REPEATS = frozenset("*+?}")
+from vertex_deploy.errors import printable
+
+_OPTIONS = re2.Options()
+_OPTIONS.log_errors = False  # they are raised
 
 
 @lru_cache(maxsize=512)
-def pattern(text: str) -> Automaton:
+def pattern(text: str) -> Any:
     """Compile an expression.
 
     Raises:
-        ValueError: one line; it is not valid, or not to be evaluated as RE2 would.
+        ValueError: one line; RE2 does not take it.
     """
-    why = _foreign(text)
-    if why:
-        raise ValueError(f'the regular expression "{text}" has {why}')
     try:
-        with warnings.catch_warnings():
-            # Of "[[", "--" and "&&" in a class: they may mean something in Python one day, and are plain in RE2.
-            warnings.simplefilter("ignore", FutureWarning)
-            return Automaton(text)
-    except (re.error, OverflowError, RecursionError, ValueError) as error:
-        raise ValueError(f'the regular expression "{text}" is not valid: {error}') from error
+        return re2.compile(text, _OPTIONS)
+    except (re2.error, UnicodeEncodeError) as error:
+        why = error.args[0]
+        said = why.decode(errors="replace") if isinstance(why, bytes) else str(error)
+        raise ValueError(f"the regular expression {text!r} is not valid: {printable(said)}") from error
 
 
 @lru_cache(maxsize=16_384)
@@ -49,29 +41,4 @@ def full_match(text: str, value: str) -> bool:
     Raises:
         ValueError: as ``pattern``.
     """
-    return pattern(text).full_match(value)
-
-
-def _foreign(text: str) -> str:
-    """What RE2 or Local Vertex does not have, or ""."""
-    at, before, first = 0, "", -1  # first: where a class begins, -1 outside
-    while at < len(text):
-        char = text[at]
-        if char == "\\":
-            if text[at + 1 : at + 2] in _ESCAPES:
-                return f'"{text[at : at + 2]}", which RE2 does not have'
-            at, before = at + 2, ""
-            continue
-        if first >= 0:
-            if text.startswith("[:", at):
-                return "a POSIX class, which Local Vertex does not have"
-            if char == "]" and at > first:
-                first = -1
-        elif char == "[":
-            first = at + 1 + text.startswith("^", at + 1)
-        elif text.startswith("(?", at) and not _GROUP.match(text, at):
-            return f'the group "{text[at : at + 3]}", which RE2 does not have'
-        elif char == "+" and before in _REPEATS:
-            return "a possessive repetition, which RE2 does not have"
-        at, before = at + 1, char if first < 0 else ""
-    return ""
+    return pattern(text).fullmatch(value) is not None
