@@ -49,8 +49,8 @@ DEFAULT_GATES = (
 MAX_BYTES = 64 << 20
 _INTEGER = re.compile(r"-?[0-9]{1,19}", re.ASCII)
 _SHOWN = 40
-_MAX_COUNT = 10**12
-"""Requests of an interval: ten million a second, a day long. The judge's work grows with the root of it."""
+_MAX_COUNT = 10**10
+"""Requests of an interval: a hundred thousand a second, a day long. The judge's work grows with the root of it."""
 _LONGEST = 86400.0
 """Seconds of the longest interval: a day. More is not a measurement but a mistake of units."""
 # More would hide the first, which is where reading starts.
