@@ -117,3 +117,39 @@ def test_a_submodule_that_fails_to_import_fails_as_itself(tmp_path):
         "except ModuleNotFoundError as error: print(early, error.name, broken.x)\n"
     )
     assert answer(INSTALL + code).split() == ["False", "no_such_module", "1"]
+
+
+def test_threads_that_ask_at_once_all_get_what_they_ask_for(tmp_path):
+    """The second asks while the package runs for the first: it waits."""
+    (tmp_path / "slow").mkdir()
+    (tmp_path / "slow" / "__init__.py").write_text(
+        "import threading, slow\n"
+        "early = hasattr(slow, 'late')\n"
+        "found = []\n"
+        "second = threading.Thread(target=lambda: found.append(slow.late), daemon=True)\n"
+        "second.start()\n"
+        "second.join(0.3)\n"
+        "late = 1\n"
+    )
+    code = (
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n"
+        "deferred.PACKAGES = frozenset({'slow'})\n"
+        "import slow\n"
+        "slow.late, slow.second.join()\n"
+        "print(slow.early, slow.found, '__getattr__' in vars(slow))\n"
+    )
+    assert answer(INSTALL + code) == "False [1] False"
+
+
+def test_a_package_that_failed_once_runs_again_for_whoever_asks_next(tmp_path):
+    (tmp_path / "once").mkdir()
+    (tmp_path / "once" / "__init__.py").write_text("import sys\nassert 'good' in sys.modules\nx = 1\n")
+    code = (
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n"
+        "deferred.PACKAGES = frozenset({'once'})\n"
+        "import once\n"
+        "try: once.x\n"
+        "except AssertionError: sys.modules['good'] = sys\n"
+        "print(once.x, once.__spec__.loader.is_package('once'))\n"
+    )
+    assert answer(INSTALL + code) == "1 True"

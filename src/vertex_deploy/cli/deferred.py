@@ -36,13 +36,14 @@ class _Deferred:
     def __init__(self, loader: Loader) -> None:
         self._loader = loader
         self._lock = threading.RLock()
+        self._begun = False
 
     def create_module(self, spec: ModuleSpec) -> ModuleType | None:
         """The package's own way."""
         return self._loader.create_module(spec)
 
     def exec_module(self, module: ModuleType) -> None:
-        """Nothing yet but a ``__getattr__`` (PEP 562)."""
+        """Nothing yet but a ``__getattr__`` (PEP 562); for its sources and files the module has its own loader."""
 
         def attribute(name: str) -> Any:
             import importlib  # noqa: PLC0415 - beside its only use
@@ -54,11 +55,32 @@ class _Deferred:
                 if error.name != whole:
                     raise
             with self._lock:
-                if vars(module).pop("__getattr__", None) is not None:
-                    self._loader.exec_module(module)
-            return getattr(module, name)
+                if not self._begun:
+                    self._run(module)
+            if vars(module).get("__getattr__") is not attribute:
+                return getattr(module, name)
+            # The package asks itself while it runs.
+            if name in vars(module):
+                return vars(module)[name]
+            raise AttributeError(f"module {module.__name__!r} has no attribute {name!r}")
 
         vars(module)["__getattr__"] = attribute
+        module.__loader__ = self._loader
+        if module.__spec__ is not None:
+            module.__spec__.loader = self._loader
+
+    def _run(self, module: ModuleType) -> None:
+        """Run the package; until it has run to its end, other threads that ask for a name wait."""
+        ours = vars(module)["__getattr__"]
+        self._begun = True
+        try:
+            self._loader.exec_module(module)
+        except BaseException:
+            # As with any import that failed: whoever asks next tries again.
+            self._begun = False
+            raise
+        if vars(module).get("__getattr__") is ours:
+            del vars(module)["__getattr__"]
 
 
 class _Finder:
