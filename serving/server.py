@@ -55,8 +55,8 @@ class Protocol(HttpToolsProtocol):
     max_head = 64 * 1024
     """Bytes of a request's target and header fields, and of anything else that is neither them nor a body."""
     _head_timer: asyncio.TimerHandle | None = None
-    _head = 0  # bytes of this request's target and fields
-    _unread = 0  # bytes since the last that were of use: a field that never ends, trailers, chunk extensions
+    _unread = 0  # bytes since the last that were of use: a head, a field that never ends, trailers, chunk extensions
+    _refused = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A new connection has so long for its first head."""
@@ -65,13 +65,16 @@ class Protocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         """So has each next request, from its first byte."""
-        self._head = 0
         super().on_message_begin()
         self._arm()
 
     def on_headers_complete(self) -> None:
-        """In time."""
+        """In time, and not too large; where all bytes are few, the head's need not be counted."""
         self._disarm()
+        if self._unread > self.max_head:
+            self._refused = len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > self.max_head
+            if self._refused:
+                raise ValueError("too large a head")  # the parser stops, and uvicorn calls send_400_response
         self._unread = 0
         super().on_headers_complete()
 
@@ -80,17 +83,7 @@ class Protocol(HttpToolsProtocol):
         self._unread += len(data)
         super().data_received(data)
         if self._unread > self.max_head and not self.transport.is_closing():
-            self.send_400_response("")
-
-    def on_url(self, url: bytes) -> None:
-        """A part of the target."""
-        self._count(len(url))
-        super().on_url(url)
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """A field of the head, or of the trailer."""
-        self._count(len(name) + len(value))
-        super().on_header(name, value)
+            self._refuse()
 
     def on_body(self, body: bytes) -> None:
         """A part of the body."""
@@ -99,18 +92,16 @@ class Protocol(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what is no request, or too large a head."""
-        if max(self._head, self._unread) <= self.max_head:
+        if self._refused:
+            self._refuse()
+        else:
             super().send_400_response(msg)
-            return
+
+    def _refuse(self) -> None:
         self.transport.write(
             b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
         )
         self.transport.close()
-
-    def _count(self, size: int) -> None:
-        self._head += size
-        if self._head > self.max_head:
-            raise ValueError("too large a head")  # the parser stops, and uvicorn calls send_400_response
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Nothing to wait for."""

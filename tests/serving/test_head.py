@@ -95,13 +95,14 @@ async def test_a_head_without_end_is_refused_soon(pieces):
         [b"GET /p HTTP/1.1\r\nX: " + b"a" * (LIMIT - 100) + b"\r\n\r\n"],
         [b"GET /p HTTP/1.1\r\nX: ", *repeated(b"a" * 1000, 60), b"\r\n\r\n"],
         [b"POST /p HTTP/1.1\r\nContent-Length: 1638400\r\n\r\n", *repeated(PIECE, 100)],
+        [b"POST /p HTTP/1.1\r\nContent-Length: 163840\r\n\r\n" + PIECE * 10],
         [
             b"POST /p HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n",
             *repeated(b"4000\r\n" + PIECE + b"\r\n", 100),
             b"0\r\n\r\n",
         ],
     ],
-    ids=["large-field", "in-pieces", "body", "chunks"],
+    ids=["large-field", "in-pieces", "body", "body-at-once", "chunks"],
 )
 async def test_heads_within_the_limit_and_bodies_of_any_size_pass(pieces):
     assert await answer(*pieces) == ("HTTP/1.1 200 OK", sum(map(len, pieces)))
@@ -112,5 +113,10 @@ async def test_every_request_of_a_connection_has_a_head_of_its_own():
     assert (await answer(*repeated(request, 10)))[1] == 10 * len(request)
 
 
-async def test_what_is_no_request_is_400():
-    assert (await answer(b"hello\r\n\r\n"))[0] == "HTTP/1.1 400 Bad Request"
+@pytest.mark.parametrize(
+    "request_",
+    [b"hello\r\n\r\n", b"hello " + PIECE * 5, b"POST / HTTP/1.1\r\nContent-Length: x\r\n\r\n" + PIECE * 5],
+    ids=["words", "many-words", "length"],
+)
+async def test_what_is_no_request_is_400_however_long(request_):
+    assert (await answer(request_))[0] == "HTTP/1.1 400 Bad Request"
