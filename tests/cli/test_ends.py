@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.cli.desk import SPEC, Desk
-from vertex_deploy.cli import rollout, steer
+from vertex_deploy.cli import main, rollout, steer
 from vertex_deploy.cli.output import OutputFormat
 from vertex_deploy.cli.screen import Screen
 from vertex_deploy.errors import CloudError, StateError
@@ -214,6 +214,40 @@ def test_a_scheduler_that_ends_the_process_and_a_terminal_that_goes_away_are_tak
     assert said.out.splitlines()[-1].startswith("interrupted: traffic stays where it is; ")
     held = desk.run("status", "-o", "json").json
     assert (held["phase"], held["controller"]) == ("holding", "")
+
+
+def test_a_signal_that_is_sent_twice_does_not_break_off_giving_the_lease_back(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    release = RolloutStore.release
+    again: list[signal.Signals] = []
+
+    def disturbed(store: RolloutStore) -> None:
+        for number in (signal.SIGHUP, signal.SIGTERM):
+            again.append(number)
+            os.kill(os.getpid(), number)
+        release(store)
+
+    monkeypatch.setattr(RolloutStore, "release", disturbed)
+    monkeypatch.setattr(main, "monotonic", lambda: 0.0)
+    desk.clock.meanwhile = lambda: os.kill(os.getpid(), signal.SIGHUP)
+    with handled(signal.SIGTERM, signal.SIG_DFL), handled(signal.SIGHUP, signal.SIG_DFL):
+        said = desk.run("start", "--plain")
+    assert (said.code, again) == (129, [signal.SIGHUP, signal.SIGTERM])
+    assert desk.run("status", "-o", "json").json["controller"] == ""
+
+
+def test_a_signal_that_is_sent_again_later_ends_what_the_first_did_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    times = iter([0.0, 0.0, 4.9, 5.0, 5.0])
+    monkeypatch.setattr(main, "monotonic", lambda: next(times))
+    settings: dict[str, Any] = {}
+    with handled(signal.SIGTERM, signal.SIG_DFL), main._interruptible(settings):
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGTERM)
+    assert settings == {"signal": signal.SIGTERM}
 
 
 def test_a_signal_that_is_ignored_stays_ignored(desk: Desk) -> None:

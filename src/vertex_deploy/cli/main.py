@@ -12,6 +12,8 @@ import signal
 import sys
 import traceback
 from contextlib import contextmanager
+from math import inf
+from time import monotonic
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
@@ -43,6 +45,9 @@ SIGNALLED = 128
 
 INTERRUPTED = SIGNALLED + signal.SIGINT
 """Of Ctrl-C: 130."""
+
+_REPEATED = 5.0
+"""Seconds in which a signal that ends the process means no more than the first one."""
 
 EXAMPLE = "vertex-deploy check && vertex-deploy rollout start --env local"
 
@@ -131,10 +136,16 @@ def root(
 def _interruptible(settings: dict[str, Any]) -> Iterator[None]:
     """Let SIGTERM (a scheduler, a cancelled build) and SIGHUP (a terminal that went away) end as Ctrl-C does.
 
-    A lease is given back then, and the cursor with it. Which signal came is in the settings.
+    A lease is given back then, and the cursor with it. Which signal came is in the settings. One that is sent again at
+    once, as by ``timeout`` and by a shell whose terminal went away too, does not break that off; later it does.
     """
+    first = -inf
 
-    def end(number: int, _frame: object) -> NoReturn:
+    def end(number: int, _frame: object) -> None:
+        nonlocal first
+        if monotonic() - first < _REPEATED:
+            return
+        first = monotonic()
         settings["signal"] = number
         raise KeyboardInterrupt
 
