@@ -9,7 +9,7 @@ Left out: a limit on how slowly a body may come; uploads over slow lines are leg
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from aiohttp import web
 
@@ -25,6 +25,13 @@ HEAD_S = 60.0
 _AGAIN_S = 1.0
 
 
+class Timer(Protocol):
+    """What the event loop gives for a call that is due later."""
+
+    def cancel(self) -> None:
+        """The call is not made, and what it would have needed is let go."""
+
+
 class Connections:
     """Knows which connections have sent a request.
 
@@ -34,18 +41,21 @@ class Connections:
     """
 
     def __init__(
-        self, *, seconds: float = HEAD_S, later: Callable[[float, Callable[[], None]], object] | None = None
+        self, *, seconds: float = HEAD_S, later: Callable[[float, Callable[[], None]], Timer] | None = None
     ) -> None:
         self._seconds = seconds
         self._later = later or (lambda delay, call: asyncio.get_running_loop().call_later(delay, call))
-        self._silent: set[RequestHandler] = set()
+        self._silent: dict[RequestHandler, Timer] = {}
 
     @web.middleware
     async def middleware(
         self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
     ) -> web.StreamResponse:
         """A head has come: the connection may stay."""
-        self._silent.discard(request.protocol)
+        timer = self._silent.pop(request.protocol, None)
+        if timer is not None:
+            # Else it would keep a minute's connections in memory, which may be as many as there were requests.
+            timer.cancel()
         return await handler(request)
 
     async def listen(
@@ -64,8 +74,7 @@ class Connections:
 
         def connection() -> RequestHandler:
             made = accepts()
-            self._silent.add(made)
-            self._later(self._seconds, lambda: self._look_again(made))
+            self._silent[made] = self._later(self._seconds, lambda: self._look_again(made))
             return made
 
         timeout = None if context is None else self._seconds
@@ -75,10 +84,8 @@ class Connections:
     def _look_again(self, connection: RequestHandler) -> None:
         """Where this loop was held up, the timer and the request are both due now: the request goes first."""
         if connection in self._silent:
-            self._later(_AGAIN_S, lambda: self._close_if_silent(connection))
+            self._silent[connection] = self._later(_AGAIN_S, lambda: self._close_if_silent(connection))
 
     def _close_if_silent(self, connection: RequestHandler) -> None:
-        if connection in self._silent:
-            self._silent.remove(connection)
-            if connection.transport is not None:
-                connection.transport.abort()
+        if self._silent.pop(connection, None) is not None and connection.transport is not None:
+            connection.transport.abort()

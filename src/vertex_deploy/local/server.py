@@ -15,19 +15,16 @@ import gc
 import logging
 import os
 import signal
-import socket
-import ssl
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
-from urllib.parse import urlsplit
 
-import grpc
 from aiohttp import web
 from google.protobuf import json_format
 
 from vertex_deploy import __version__
 from vertex_deploy.errors import LocalError
+from vertex_deploy.local import listeners
 from vertex_deploy.local.alerting import (
     AlertEngine,
     AlertPolicyService,
@@ -38,7 +35,6 @@ from vertex_deploy.local.alerting import (
     SnoozeService,
     alert_routes,
 )
-from vertex_deploy.local.connections import Connections
 from vertex_deploy.local.control.access import Addresses
 from vertex_deploy.local.control.endpoints import EndpointService
 from vertex_deploy.local.control.models import ModelService
@@ -48,22 +44,20 @@ from vertex_deploy.local.control.quotas import QuotaBook
 from vertex_deploy.local.control.registry import Registry
 from vertex_deploy.local.daemon import Ports, Running, State
 from vertex_deploy.local.data import ImageMap, LocalDataPlane, Timing
+from vertex_deploy.local.listeners import LOOPBACK
 from vertex_deploy.local.monitoring import MetricRecorder, MetricService, QuotaPoints, SeriesStore
-from vertex_deploy.local.seams import ApiError
 from vertex_deploy.local.state import Store
 from vertex_deploy.local.storage import ObjectStore, StorageApi, StoredBlobs
 from vertex_deploy.local.wire import Wire, tls
-from vertex_deploy.local.wire.rest import MAX_BODY, error_response, rest_handler
-from vertex_deploy.local.wire.rpc import grpc_server
+from vertex_deploy.local.wire.rest import MAX_BODY, rest_handler
 from vertex_deploy.local.wire.versions import operation_in
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Mapping
     from pathlib import Path
     from types import TracebackType
 
 _log = logging.getLogger(__name__)
-LOOPBACK = "127.0.0.1"
 _MANAGED_BUCKET = "caip-tenant-local-vertex"
 _AIPLATFORM = "google.cloud.aiplatform"
 _MONITORING = "google.cloud.monitoring"
@@ -106,13 +100,6 @@ class SystemClock:
     def now(self) -> float:
         """Seconds since the epoch."""
         return time.time()
-
-
-def _listen(port: int, option: str) -> socket.socket:
-    try:
-        return socket.create_server((LOOPBACK, port), backlog=512)
-    except OSError as error:
-        raise LocalError(f"cannot listen on {LOOPBACK}:{port}: {error.strerror}; choose another {option}") from None
 
 
 class LocalVertex:
@@ -169,8 +156,8 @@ class LocalVertex:
         stack.callback(store.close)
         registry = Registry(store, clock)
         projects = registry.projects
-        rest_socket = _listen(settings.rest_port, "--rest-port")
-        rest_tls_socket = _listen(settings.rest_tls_port, "--rest-tls-port")
+        rest_socket = listeners.bound(settings.rest_port, "--rest-port")
+        rest_tls_socket = listeners.bound(settings.rest_tls_port, "--rest-tls-port")
         rest, rest_tls = rest_socket.getsockname()[1], rest_tls_socket.getsockname()[1]
 
         series = SeriesStore(settings.data / "monitoring")
@@ -224,14 +211,22 @@ class LocalVertex:
 
         files = tls.ensure(settings.data / "tls")
         self.roots = files.roots
-        app = web.Application(client_max_size=MAX_BODY, middlewares=[_not_from_a_web_page])
+        app = web.Application(client_max_size=MAX_BODY, middlewares=[listeners.not_from_a_web_page])
         own = web.get("/local/v1/state", _state(registry))
         app.add_routes([*data.http_routes(), *storage.routes(), own, *alert_routes(book)])
         app.router.add_route("*", "/{path:.*}", rest_handler(wire))
         grpc_port, grpc_tls = await self._serve_grpc(wire, files)
-        await self._serve_rest(app, (rest_socket, rest_tls_socket), files)
+        await listeners.serve_rest(app, (rest_socket, rest_tls_socket), files, stack)
         self.ports = Ports(rest=rest, rest_tls=rest_tls, grpc=grpc_port, grpc_tls=grpc_tls)
         _background(stack, endpoints.restore())
+
+    async def _serve_grpc(self, wire: Wire, files: tls.TlsFiles) -> tuple[int, int]:
+        wanted = self._settings.grpc_port, self._settings.grpc_tls_port
+        server, (plain, secure) = listeners.grpc_ports(wire, files, wanted)
+        self._replica_env["SERVING_MONITORING_ENDPOINT"] = f"http://{LOOPBACK}:{plain}"
+        await server.start()
+        self._stack.push_async_callback(server.stop, _GRPC_GRACE_S)
+        return plain, secure
 
     def _measure(self, registry: Registry, series: SeriesStore, clock: SystemClock) -> tuple[QuotaBook, MetricService]:
         """The books of quotas, whose levels are published from now on, and the service that answers for all metrics."""
@@ -263,56 +258,6 @@ class LocalVertex:
             "SnoozeService": SnoozeService(book),
         }.items():
             wire.add(_MONITORING, service, target, versions=("v3",))
-
-    async def _serve_rest(self, app: web.Application, sockets: tuple[socket.socket, ...], files: tls.TlsFiles) -> None:
-        connections = Connections()
-        app.middlewares.insert(0, connections.middleware)
-        runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=5.0)
-        await runner.setup()
-        self._stack.push_async_callback(runner.cleanup)
-        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        context.load_cert_chain(files.chain, files.key)
-        for listener, security in zip(sockets, (None, context), strict=True):
-            self._stack.callback((await connections.listen(runner, listener, context=security)).close)
-
-    async def _serve_grpc(self, wire: Wire, files: tls.TlsFiles) -> tuple[int, int]:
-        server = grpc_server(wire)
-        credentials = grpc.ssl_server_credentials([(files.key.read_bytes(), files.chain.read_bytes())])
-        settings = self._settings
-        try:
-            plain = server.add_insecure_port(f"{LOOPBACK}:{settings.grpc_port}")
-            secure = server.add_secure_port(f"{LOOPBACK}:{settings.grpc_tls_port}", credentials)
-        except RuntimeError:
-            raise LocalError(
-                f"cannot listen on {LOOPBACK}:{settings.grpc_port} for gRPC; choose another --grpc-port"
-            ) from None
-        self._replica_env["SERVING_MONITORING_ENDPOINT"] = f"http://{LOOPBACK}:{plain}"
-        await server.start()
-        self._stack.push_async_callback(server.stop, _GRPC_GRACE_S)
-        return plain, secure
-
-
-_LOOPBACK_NAMES = frozenset({LOOPBACK, "localhost", "::1"})
-
-
-@web.middleware
-async def _not_from_a_web_page(
-    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
-) -> web.StreamResponse:
-    """Refuse what a page in a browser on this machine could send: nothing here asks for credentials.
-
-    A page of another site has an Origin; one whose name was made to lead to loopback has that name as Host.
-    """
-    origin = request.headers.get("Origin")
-    try:
-        here = request.url.host in _LOOPBACK_NAMES
-        here = here and (origin is None or urlsplit(origin).hostname in _LOOPBACK_NAMES)
-    except ValueError:
-        here = False
-    if not here:
-        message = "Local Vertex answers only requests to a loopback address that come from no web page."
-        return error_response(ApiError(grpc.StatusCode.PERMISSION_DENIED, message))
-    return await handler(request)
 
 
 def _lock(data: Path) -> int:
