@@ -43,7 +43,7 @@ class RunnerArgs:
         region: region.
         job: name of the job and its schedule.
         image: image with vertex-deploy, by digest.
-        schedule: cron's five fields.
+        schedule: cron's five fields, or Cloud Scheduler's words.
         time_zone: of the schedule.
         spec_text: deploy.yaml as it was read.
         environment: whose overrides apply, or None.

@@ -176,8 +176,8 @@ class Triggers(Component):
 
 
 def _ref(branch: str) -> str:
-    """The branch that a plain pattern such as ^main$ names; Cloud Build refuses what is none."""
-    return f"refs/heads/{branch.removeprefix('^').removesuffix('$')}"
+    """The branch that a pattern such as ^main$ names, perhaps with escapes; the spec's check lets through no other."""
+    return f"refs/heads/{branch.removeprefix('^').removesuffix('$')}".replace("\\", "")
 
 
 def _account(project: str, email: pulumi.Input[str]) -> pulumi.Output[str]:

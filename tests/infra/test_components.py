@@ -740,6 +740,9 @@ def test_the_build_trigger_pushes_on_and_the_rollout_waits():
     assert waiting["t-rollout"].inputs["approvalConfig"] == {"approvalRequired": True}
     assert waiting["t-build"].inputs["repositoryEventConfig"]["push"] == {"branch": "^main$"}
     assert waiting["t-rollout"].inputs["sourceToBuild"]["ref"] == "refs/heads/main"
+    escaped = made(TRIGGERS.replace("sample", r"branch: '^release/1\.2$', sample"))
+    assert escaped["t-build"].inputs["repositoryEventConfig"]["push"] == {"branch": r"^release/1\.2$"}
+    assert escaped["t-rollout"].inputs["sourceToBuild"]["ref"] == "refs/heads/release/1.2"
     assert waiting["t-build"].inputs["serviceAccount"] == "projects/my-project/serviceAccounts/b@x"
     for host in ("github", "bitbucket_server"):
         other = made(TRIGGERS.replace("sample", f"host: {host}, sample"))["t-rollout"].inputs

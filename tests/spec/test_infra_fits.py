@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import zoneinfo
+
 import pytest
 
 from tests.spec.examples import GOOD, examined, problems, swap
@@ -54,7 +56,13 @@ infra: {{network: {{}}}}
 
 @pytest.mark.parametrize(
     "schedule",
-    ["*/5 * * * *", "0 9-17 * * mon-fri", "0,30 0 1 jan,JUL *", "59 23 31 12 7", "10-50/20 */2 * * 0"],
+    [
+        *("*/5 * * * *", "0 9-17 * * mon-fri", "0,30 0 1 jan,JUL *", "59 23 31 12 7", "10-50/20 */2 * * 0"),
+        *("*/60 */24 * * SAT-SUN", "0  0-23/2 * * 1-5", "0 0 * * sun-sat", "0 0 * * sun"),
+        # Cloud Scheduler's alternative format.
+        *("every 5 minutes", "every 2 hours from 08:00 to 18:00", "every 1 hours synchronized", "every day 00:00"),
+        *("every monday of month 09:00", "1st,third mon,wed of jan,jul 04:50", "2nd friday of quarter 10:00"),
+    ],
 )
 def test_schedules_that_come_are_taken(schedule):
     assert problems(GOOD + RUNNER + f"schedule: '{schedule}'}}}}\n") == []
@@ -75,18 +83,38 @@ def test_schedules_that_come_are_taken(schedule):
         ("1-2-3 * * * *", "minute"),
         ("1,,2 * * * *", "minute"),
         ("*- * * * *", "minute"),
+        ("*/61 * * * *", "minute"),
+        ("* * ? * *", "day"),
+        ("* * L * *", "day"),
+        ("* * * * sun-", "weekday"),
+        ("* * * * tue-sun-sun", "weekday"),
+        ("* * * *", "schedule"),
+        ("@daily", "schedule"),
+        ("often", "schedule"),
+        ("every", "schedule"),
     ],
 )
 def test_a_schedule_that_never_comes_names_its_field(schedule, field):
     found = problems(GOOD + RUNNER + f"schedule: '{schedule}'}}}}\n")
-    assert any(
-        "infra.runner.schedule" in line and (f"is no {field}" in line or "is no schedule" in line) for line in found
-    )
+    assert len(found) == 1, found
+    assert "deploy.yaml:" in found[0]
+    assert "infra.runner.schedule: " in found[0]
+    assert f" is no {field}; write " in found[0]
 
 
-def test_a_time_zone_is_one_that_is_there():
+ZONES = {"Europe/Berlin", "Europe/Kyiv", "Etc/UTC", "US/Pacific"}
+
+
+def test_a_time_zone_is_one_that_is_there(monkeypatch):
+    monkeypatch.setattr(zoneinfo, "available_timezones", lambda: ZONES)
     assert problems(GOOD + RUNNER + "time_zone: Europe/Berlin}}\n") == []
     assert "did you mean Europe/Berlin?" in problems(GOOD + RUNNER + "time_zone: Europe/Berln}}\n")[0]
+
+
+@pytest.mark.parametrize("missing", ["US/Pacific", "Europe/Kyiv"])
+def test_a_machine_whose_database_lacks_zones_refuses_none(monkeypatch, missing):
+    monkeypatch.setattr(zoneinfo, "available_timezones", lambda: ZONES - {missing})
+    assert problems(GOOD + RUNNER + f"time_zone: {missing}}}}}\n") == []
 
 
 @pytest.mark.parametrize(
@@ -95,6 +123,7 @@ def test_a_time_zone_is_one_that_is_there():
         ("infra: {network: {}, gke: {zones: [europe-west4-a]}}\n", "europe-west4-a is not in us-central1"),
         ("infra: {network: {}, gke: {namespace: Serving}}\n", "is not a namespace of ours"),
         ("infra: {network: {}, gke: {namespace: kube-system}}\n", "is not a namespace of ours"),
+        ("infra: {network: {}, gke: {namespace: default}}\n", "is not a namespace of ours"),
         ("infra: {network: {}, gke: {min_available: 150%}}\n", "from 0% to 100%"),
         ("infra: {emails: [a@b.co, c@b.co, a@b.co]}\n", "infra.emails[2]: a@b.co is written twice"),
         (
@@ -116,7 +145,7 @@ def test_what_google_cloud_would_refuse_is_said(text, message):
     assert message in found[0]
 
 
-@pytest.mark.parametrize("branch", ["main", "^main$", "^release/1.2$", "v2"])
+@pytest.mark.parametrize("branch", ["main", "^main$", "^release/1.2$", r"^release/1\.2$", "_x", "v2"])
 def test_one_branch_is_taken_with_or_without_anchors(branch):
     assert problems(GOOD + TRIGGERS.replace("sample", f"branch: '{branch}', sample")) == []
 

@@ -159,7 +159,7 @@ class RunnerSpec(SpecModel):
     image: str
     """Image with vertex-deploy installed, by digest."""
     schedule: str = "*/5 * * * *"
-    """When, in cron's five fields."""
+    """When, in cron's five fields or in Cloud Scheduler's words, such as every 5 minutes."""
     time_zone: str = "Etc/UTC"
     """Time zone of the schedule."""
 

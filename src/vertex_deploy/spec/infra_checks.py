@@ -29,7 +29,6 @@ _REPOSITORY = re.compile(r"projects/[^/]+/locations/[^/]+/connections/[^/]+/repo
 _BILLING = re.compile(r"[0-9A-F]{6}-[0-9A-F]{6}-[0-9A-F]{6}")
 _CURRENCY = re.compile(r"[A-Z]{3}")
 _EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
-_CRON_FIELD = re.compile(r"[\d*/,A-Za-z-]+")
 _KIND = re.compile(r"[a-z][a-z0-9-]{0,19}")
 _LABEL_KEY = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 _LABEL_VALUE = re.compile(r"[a-z0-9_-]{0,63}")
@@ -61,14 +60,9 @@ def _programs(infra: Infra) -> Iterator[Finding]:
     if infra.triggers is not None and not _REPOSITORY.fullmatch(infra.triggers.repository):
         fix = "write projects/P/locations/L/connections/C/repositories/R (gcloud builds repositories list)"
         yield Finding(("infra", "triggers", "repository"), "not a connected repository", fix)
-    if infra.runner is not None:
-        fields = infra.runner.schedule.split()
-        if len(fields) != 5 or not all(_CRON_FIELD.fullmatch(field) for field in fields):  # noqa: PLR2004 - cron's five
-            fix = "write minute, hour, day, month and weekday, such as '*/5 * * * *'"
-            yield Finding(("infra", "runner", "schedule"), f"{infra.runner.schedule[:40]!r} is no schedule", fix)
-        if not _DIGEST.fullmatch(infra.runner.image):
-            fix = "write REGION-docker.pkg.dev/PROJECT/REPO/IMAGE@sha256:DIGEST"
-            yield Finding(("infra", "runner", "image"), "the image is not pinned by digest", fix)
+    if infra.runner is not None and not _DIGEST.fullmatch(infra.runner.image):
+        fix = "write REGION-docker.pkg.dev/PROJECT/REPO/IMAGE@sha256:DIGEST"
+        yield Finding(("infra", "runner", "image"), "the image is not pinned by digest", fix)
     if infra.budget is not None:
         if not _BILLING.fullmatch(infra.budget.billing_account):
             fix = "write XXXXXX-XXXXXX-XXXXXX (gcloud billing accounts list)"

@@ -26,7 +26,9 @@ CLUSTER, NETWORK, BUCKET, JOB, TRIGGER = 40, 63, 63, 63, 64
 LARGEST_GOAL = 0.9999
 """Of a ServiceLevelObjective."""
 _NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
-_BRANCH = re.compile(r"\^?[A-Za-z0-9][\w./-]*\$?", re.ASCII)
+_TAKEN = ("default", "gmp-public", "gmp-system")
+"""Namespaces that a cluster of GKE has from the start, beside those of Kubernetes."""
+_BRANCH = re.compile(r"\^?\w([\w/-]|\\?[./-])*\$?", re.ASCII)
 _PATH = re.compile(r"[\w.-]+(/[\w.-]+)*", re.ASCII)
 _LOCATION = re.compile(r"projects/[^/]+/locations/([^/]+)/.*")
 
@@ -42,6 +44,12 @@ _POOLS = ("spot", "flex")
 """Ends of the names of a kind's further node pools."""
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _DAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
+_WORDS = re.compile(
+    r"(every|((\d+(st|nd|rd|th)|first|second|third|fourth|fifth)\b,?)+)(\s+[a-z0-9:,]+)+", re.ASCII | re.IGNORECASE
+)
+"""Cloud Scheduler's other format, such as "every 5 minutes" or "1st monday of month 09:00"; the rest is left to it."""
+_LEGACY_AND_NEW = {"US/Pacific", "Europe/Kyiv"}
+"""Time zones of a whole database: Debian's tzdata lacks the first, one of before 2022 the second."""
 _CRON = (
     _Field("minute", 0, 59),
     _Field("hour", 0, 23),
@@ -122,14 +130,21 @@ def schedule(infra: Infra) -> Iterator[Finding]:
     """The schedule is one that comes, in a time zone that is there."""
     if infra.runner is None:
         return
-    fields = infra.runner.schedule.split()
-    for text, field in zip(fields, _CRON, strict=False) if len(fields) == len(_CRON) else ():
-        if not all(_comes(part, field) for part in text.split(",")):
-            fix = f"write *, {field.low} to {field.high}, or */STEP"
-            yield Finding(("infra", "runner", "schedule"), f"{text[:40]!r} is no {field.name}", fix)
+    written, path = infra.runner.schedule, ("infra", "runner", "schedule")
+    fields = written.split()
+    if _WORDS.fullmatch(written.strip()):
+        pass
+    elif len(fields) != len(_CRON):
+        fix = "write minute, hour, day, month and weekday, such as '*/5 * * * *'"
+        yield Finding(path, f"{written[:40]!r} is no schedule", fix)
+    else:
+        for text, field in zip(fields, _CRON, strict=True):
+            if not all(_comes(part, field) for part in text.split(",")):
+                fix = f"write *, {field.low} to {field.high}, or */STEP"
+                yield Finding(path, f"{text[:40]!r} is no {field.name}", fix)
     zones = zoneinfo.available_timezones()
-    # A machine without a time zone database knows none.
-    if zones and infra.runner.time_zone not in zones:
+    # A machine with no time zone database, or half of one, cannot tell.
+    if zones >= _LEGACY_AND_NEW and infra.runner.time_zone not in zones:
         near = get_close_matches(infra.runner.time_zone, zones, n=1)
         fix = f"did you mean {near[0]}?" if near else "write one such as Europe/Berlin"
         yield Finding(("infra", "runner", "time_zone"), f"no time zone {infra.runner.time_zone[:40]!r}", fix)
@@ -138,11 +153,13 @@ def schedule(infra: Infra) -> Iterator[Finding]:
 def _comes(part: str, field: _Field) -> bool:
     """One entry of a cron field: ``*``, a number, a range, each perhaps with a step."""
     span, slash, step = part.partition("/")
-    if slash and not (step.isascii() and step.isdigit() and 0 < int(step) <= field.high):
+    if slash and not (step.isascii() and step.isdigit() and 0 < int(step) <= field.high - field.low + 1):
         return False
     if span == "*":
         return True
-    ends = [_number(end, field) for end in span.split("-")]
+    # A week that ends with its Sunday: sat-sun.
+    texts = ["7" if at and end.lower() == "sun" else end for at, end in enumerate(span.split("-"))]
+    ends = [_number(end, field) for end in texts]
     known = [end for end in ends if end is not None]
     return len(known) == len(ends) <= 2 and known == sorted(known)  # noqa: PLR2004 - a range has two ends
 
@@ -159,8 +176,8 @@ def cluster(infra: Infra) -> Iterator[Finding]:
     if infra.gke is None:
         return
     name, base = infra.gke.namespace, ("infra", "gke")
-    if not _NAMESPACE.fullmatch(name) or name.startswith("kube-"):
-        fix = "write at most 63 lower case letters, digits and hyphens that do not start with kube-"
+    if not _NAMESPACE.fullmatch(name) or name.startswith("kube-") or name in _TAKEN:
+        fix = f"write lower case letters, digits and hyphens, at most 63; not kube-... or {' or '.join(_TAKEN)}"
         yield Finding((*base, "namespace"), f"{name[:40]!r} is not a namespace of ours", fix)
     if infra.gke.min_available > 1:
         yield Finding((*base, "min_available"), "a share of the pods is from 0% to 100%", "write 80%")
