@@ -273,6 +273,12 @@ async def test_a_channel_that_cannot_be_served_is_refused(world, kind, labels, m
         await make(world, kind, labels)
 
 
+@pytest.mark.parametrize("host", ["[::1]", "[0:0:0:0:0:0:0:1]", "LOCALHOST", "127.0.0.2"])
+async def test_loopback_may_be_written_in_any_way(world, host):
+    url = f"http://{host}:1/?a={{b}}|c"
+    assert (await make(world, "webhook_tokenauth", {"url": url})).labels["url"] == url
+
+
 async def test_the_status_of_verification_is_not_the_clients_to_write(world):
     with pytest.raises(ApiError, match="illegal to specify"):
         await make(world, verification_status="VERIFIED")

@@ -188,6 +188,17 @@ async def test_lists_show_default_versions_filtered_and_masked():
     assert found.models == [aip.Model(display_name="b")]
 
 
+async def test_a_list_looks_for_deployments_of_its_page_alone(monkeypatch):
+    control, asked = ControlPlane(), []
+    for name in ("a", "b", "c"):
+        await control.upload(model=new_model(display_name=name))
+    deployments_of = control.registry.deployments_of
+    monkeypatch.setattr(control.registry, "deployments_of", lambda *of: asked.append(of) or deployments_of(*of))
+    request = aip.ListModelsRequest(parent=PARENT, page_size=1, order_by="display_name")
+    (found,) = (await control.models.list_models(request, CALL)).models
+    assert (found.display_name, [name for name, _ in asked]) == ("a", [found.name])
+
+
 async def test_what_is_left_out_is_refused_by_name():
     control = ControlPlane()
     with pytest.raises(ApiError, match=r"model\.encryption_spec.*not supported by Local Vertex"):

@@ -95,9 +95,17 @@ def _host(url: str) -> str:
         raise ValueError("must begin with http:// or https:// and name a host")
     if parts.username or parts.password:
         raise ValueError("must not hold a user or password; use webhook_basicauth")
-    if called.lower() != host:
+    if _canonical(called) != _canonical(host):
         raise ValueError("names no host that everybody reads alike")
     return host
+
+
+def _canonical(host: str) -> str:
+    """A host as all parsers might write it: IPv6 addresses have many spellings."""
+    try:
+        return ipaddress.ip_address(host).compressed
+    except ValueError:
+        return host.lower()
 
 
 def _is_loopback(host: str) -> bool:

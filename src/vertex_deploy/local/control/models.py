@@ -149,11 +149,16 @@ class ModelService:
     # --- reading ------------------------------------------------------------------------------------------------
 
     def _shown(self, model: aip.Model) -> aip.Model:
-        """A version as it is told: where it is deployed, and the model's labels with its own.
+        """A version as it is told: where it is deployed, and the model's labels with its own."""
+        return self._placed(self._labelled(model))
 
-        That both are merged is UpdateModelRequest's; that the version's wins where both have a key is inferred.
-        """
+    def _labelled(self, model: aip.Model) -> aip.Model:
+        """Merging is UpdateModelRequest's; that the version's label wins where both have a key is inferred."""
         model.labels = self._registry.model_labels(model.name) | dict(model.labels)
+        return model
+
+    def _placed(self, model: aip.Model) -> aip.Model:
+        """Reads every endpoint: in a list, only for the models of the page."""
         model.deployed_models = [
             aip.DeployedModelRef(endpoint=endpoint, deployed_model_id=ident)
             for endpoint, ident in self._registry.deployments_of(model.name, model.version_id)
@@ -168,10 +173,10 @@ class ModelService:
 
     def _cut(self, found: list[aip.Model], request: Any) -> listing.Page:
         match = listing.matcher(request.filter, _FILTERS)
-        shown = [self._shown(model) for model in found]
-        ordered = listing.order([model for model in shown if match(model)], request.order_by, _ORDERS)
+        labelled = [self._labelled(model) for model in found]
+        ordered = listing.order([model for model in labelled if match(model)], request.order_by, _ORDERS)
         cut = listing.page(ordered, request.page_size, request.page_token)
-        return cut._replace(items=[masks.read(model, request.read_mask.paths) for model in cut.items])
+        return cut._replace(items=[masks.read(self._placed(model), request.read_mask.paths) for model in cut.items])
 
     async def list_models(self, request: aip.ListModelsRequest, context: Context) -> aip.ListModelsResponse:
         """The default version of each model; the newest first."""

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 from vertex_deploy.local.monitoring import re2
+from vertex_deploy.local.monitoring.tokens import Token, bare, tokens, unquoted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -107,20 +108,8 @@ class Subject:
         raise FilterError(f'the selector "{selector}" is not known')
 
 
-_TOKEN = re.compile(
-    r"""\s*(?:
-      (?P<string>"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')
-    | (?P<quoted>[A-Za-z_][A-Za-z0-9_.]*\.(?:"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'))
-    | (?P<op><=|>=|!=|[=:<>])
-    | (?P<punct>[(),])
-    | (?P<minus>-(?=[\s(a-zA-Z]))
-    | (?P<word>[+-]?[A-Za-z0-9_][A-Za-z0-9_./*-]*)
-    )""",
-    re.VERBOSE | re.DOTALL,
-)
 _NUMBER = re.compile(r"[+-]?\d+(\.\d+)?([eE][+-]?\d+)?")
 _LABEL = re.compile(r"(metric|resource)\.labels?\.([A-Za-z_][A-Za-z0-9_]*)")
-_QUOTED = re.compile(r"(?P<of>[A-Za-z_][A-Za-z0-9_.]*\.)(?P<key>[\"'].*[\"'])", re.DOTALL)
 _FUNCTIONS = {
     "starts_with": 1,
     "ends_with": 1,
@@ -130,42 +119,15 @@ _FUNCTIONS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class _Token:
-    kind: str
-    text: str
-    at: int
-
-
-def _tokens(text: str) -> Iterator[_Token]:
-    at = 0
-    while text[at:].strip():
-        found = _TOKEN.match(text, at)
-        if found is None:
-            at = len(text) - len(text[at:].lstrip())
-            raise FilterError(f"the filter cannot be parsed at position {at}: {text[at : at + 20]!r}")
-        kind = found.lastgroup or ""
-        word = kind == "quoted"
-        yield _Token("word" if word else kind, bare(found[kind]) if word else found[kind], found.start(kind))
-        at = found.end()
-
-
-def _unquote(text: str) -> str:
-    return re.sub(r"\\(.)", r"\1", text[1:-1], flags=re.DOTALL) if text[:1] in "\"'" else text
-
-
-def bare(selector: str) -> str:
-    """A selector whose key is quoted, ``metric.label."code"``, without the quotes."""
-    found = _QUOTED.fullmatch(selector)
-    return found["of"] + _unquote(found["key"]) if found else selector
-
-
 class _Parser:
     """Recursive descent over the tokens; ``_at`` is the next one."""
 
     def __init__(self, text: str, selectors: Callable[[str], str]) -> None:
         self._selectors = selectors
-        self._tokens = list(_tokens(text))
+        try:
+            self._tokens = list(tokens(text))
+        except ValueError as error:
+            raise FilterError(str(error)) from None
         self._end = len(text)
         self._at = 0
         self._depth = 0
@@ -176,10 +138,10 @@ class _Parser:
             raise FilterError(f'the filter cannot be parsed at position {token.at}: unexpected "{token.text}"')
         return node
 
-    def _peek(self) -> _Token | None:
+    def _peek(self) -> Token | None:
         return self._tokens[self._at] if self._at < len(self._tokens) else None
 
-    def _next(self, wanted: str) -> _Token:
+    def _next(self, wanted: str) -> Token:
         token = self._peek()
         if token is None:
             raise FilterError(f"the filter ends where {wanted} is expected, at position {self._end}")
@@ -252,16 +214,16 @@ class _Parser:
             return token.text, self._arguments(token)
         if token.kind not in ("string", "word") or token.text in ("AND", "OR", "NOT"):
             raise FilterError(f'the filter cannot be parsed at position {token.at}: "{token.text}" is not a value')
-        return "", (_unquote(token.text),)
+        return "", (unquoted(token.text),)
 
-    def _arguments(self, function: _Token) -> tuple[str, ...]:
+    def _arguments(self, function: Token) -> tuple[str, ...]:
         name = function.text
         values: list[str] = []
         while True:
             token = self._next("an argument")
             if token.kind not in ("string", "word"):
                 raise FilterError(f'"{token.text}" is not an argument of "{name}", at position {token.at}')
-            values.append(_unquote(token.text))
+            values.append(unquoted(token.text))
             after = self._next('")"')
             if after.text == ")":
                 break

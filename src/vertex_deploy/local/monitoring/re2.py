@@ -19,7 +19,8 @@ _OPTIONS = re2.Options()
 _OPTIONS.log_errors = False  # they are raised
 
 
-@lru_cache(maxsize=512)
+# A hostile expression takes megabytes, and RE2 lets each take eight; there are as many in use as policies have filters.
+@lru_cache(maxsize=64)
 def pattern(text: str) -> Any:
     """Compile an expression.
 
