@@ -64,8 +64,8 @@ def stack(spec: Spec, *, path: str, text: str, environment: str | None) -> dict[
         opts,
     )
     who = identity.emails
-    # Cloud Build and Cloud Run call as these, from outside of the network.
-    outside = {"build": wanted.triggers, "rollout": wanted.triggers or wanted.runner}
+    # Cloud Build, Cloud Run and Cloud Scheduler call as these, from outside of the network.
+    outside = {"build": wanted.triggers, "rollout": wanted.triggers or wanted.runner, "scheduler": wanted.runner}
     callers = [who[role] for role, asked in outside.items() if asked]
     network = Network("network", NetworkArgs.of(spec, callers=callers), opts) if wanted.network else None
 

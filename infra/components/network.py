@@ -3,8 +3,9 @@
 One subnet in the spec's region with ranges for GKE, a firewall that lets in nothing but the network itself and
 Google's health checks, Cloud NAT, and what the endpoint's access needs: an address range and peering (psa), or a policy
 that lets Vertex AI make Private Service Connect endpoints (psc with automation). A VPC Service Controls perimeter on
-request: machines of the network reach the services in it and what GKE's nodes need besides, and the accounts of builds
-and rollouts come in from outside, since Cloud Build and Cloud Run call from machines of Google's.
+request: machines of the network reach the services in it and what GKE's nodes need besides, and the accounts of builds,
+rollouts and their schedule come in from outside, since Cloud Build, Cloud Run and Cloud Scheduler call from machines of
+Google's.
 
 Deliberately not created: Private Service Connect endpoints of consumers in other projects (they belong there), VPN and
 interconnects, DNS zones, a shared VPC's host project, and access levels, by which people get into the perimeter.

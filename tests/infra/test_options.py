@@ -102,12 +102,20 @@ def stack(text: str) -> Recording | None:
 
 
 @pytest.fixture(scope="module")
-def stacks() -> list[Recording]:
-    found = [made for made in map(stack, texts()) if made is not None]
+def written() -> dict[str, Recording]:
+    """By the spec's text."""
+    made = {text: stack(text) for text in texts()}
+    found = {text: recording for text, recording in made.items() if recording is not None}
     assert len(found) >= 8
-    kinds = {item.kind for made in found for item in made}
+    kinds = {item.kind for recording in found.values() for item in recording}
     assert {"Cluster", "ServicePerimeter", "Trigger", "JobIamMember", "Slo", "Budget", "Dataset"} <= kinds
+    assert {KEY in text for text in found} == {True, False}
     return found
+
+
+@pytest.fixture(scope="module")
+def stacks(written) -> list[Recording]:
+    return list(written.values())
 
 
 def test_names_are_unique_and_everything_belongs_to_a_component(stacks):
@@ -133,12 +141,13 @@ def test_every_name_is_one_that_its_service_takes(stacks):
     assert set(checked) >= set(TAKEN) - {"GlobalAddress"}
 
 
-def test_a_key_is_wherever_it_can_be_or_nowhere(stacks):
+def test_a_key_is_wherever_it_can_be_or_nowhere(written):
     from infra.policies.rules import KEYS, Resource, customer_managed_keys  # noqa: PLC0415 - beside its only use
     from infra.policies.settings import Settings  # noqa: PLC0415 - see above
 
-    for made in stacks:
+    for text, made in written.items():
         resources = [Resource(type=item.type, name=item.name, props=item.inputs) for item in made if item.custom]
-        at_rest = [item for item in resources if item.type in KEYS]
+        at_rest = {item.name for item in resources if item.type in KEYS}
         without = {item.name for item, _ in customer_managed_keys(resources, Settings(cmek=True))}
-        assert without in (set(), {item.name for item in at_rest})
+        assert at_rest
+        assert without == (set() if KEY in text else at_rest), text

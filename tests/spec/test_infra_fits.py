@@ -12,6 +12,8 @@ RUNNER = f"infra: {{runner: {{image: us-central1-docker.pkg.dev/p/r/i@sha256:{'a
 REPOSITORY = "projects/p/locations/us-central1/connections/c/repositories/r"
 TRIGGERS = f"infra: {{triggers: {{repository: {REPOSITORY}, sample: s.json}}}}\n"
 NODES = "{machine: g2-standard-8, accelerator: L4:1, max: 4, spot_share: 50%}"
+STORAGE = "storage.googleapis.com"
+PERIMETER = "infra: {network: {perimeter: {policy: accessPolicies/1, project_number: '123456', "
 SLO = "infra: {slo: {}}\n"
 
 
@@ -125,6 +127,15 @@ def test_a_machine_whose_database_lacks_zones_refuses_none(monkeypatch, missing)
         ("infra: {network: {}, gke: {namespace: kube-system}}\n", "is not a namespace of ours"),
         ("infra: {network: {}, gke: {namespace: default}}\n", "is not a namespace of ours"),
         ("infra: {network: {}, gke: {min_available: 150%}}\n", "from 0% to 100%"),
+        ("infra: {storage: {models: same, state: same}}\n", "infra.storage.state: same is the bucket of models"),
+        ("infra: {storage: {state: my-project-models}}\n", "infra.storage.state: my-project-models is the bucket of"),
+        (PERIMETER + "services: [storage.googleapis.com, storage]}}}\n", "services[1]: 'storage' is no service"),
+        (PERIMETER + f"services: [{STORAGE}, {STORAGE}]}}}}}}\n", f"services[1]: {STORAGE} is written twice"),
+        (PERIMETER + "services: []}}}\n", "services: a perimeter of no service restricts nothing"),
+        (
+            f"infra: {{network: {{}}, gke: {{nodes: {{default-pool: {NODES}}}}}}}\n",
+            "infra.gke.nodes.default-pool: the cluster has a pool of this name",
+        ),
         ("infra: {emails: [a@b.co, c@b.co, a@b.co]}\n", "infra.emails[2]: a@b.co is written twice"),
         (
             f"infra: {{network: {{}}, gke: {{nodes: {{l4: {NODES}, l4-spot: {NODES}}}}}}}\n",

@@ -11,6 +11,7 @@ import zoneinfo
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, NamedTuple
 
+from vertex_deploy.spec import names
 from vertex_deploy.spec.problems import Finding
 
 if TYPE_CHECKING:
@@ -18,11 +19,13 @@ if TYPE_CHECKING:
 
     from vertex_deploy.spec.gates import Gate
     from vertex_deploy.spec.infra import Infra
-    from vertex_deploy.spec.models import Container, Gcp, Monitoring, Rollout, VertexTarget
+    from vertex_deploy.spec.models import Container, Gcp, Model, Monitoring, Rollout, VertexTarget
     from vertex_deploy.spec.problems import Path
 
 CLUSTER, NETWORK, BUCKET, JOB, TRIGGER = 40, 63, 63, 63, 64
 """Characters that a cluster, a VPC resource, a bucket, a Cloud Run job and a Cloud Build trigger can have."""
+DEFAULT_POOL = "default-pool"
+"""Name of the node pool that a cluster is made with."""
 LARGEST_GOAL = 0.9999
 """Of a ServiceLevelObjective."""
 _NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
@@ -30,6 +33,7 @@ _TAKEN = ("default", "gmp-public", "gmp-system")
 """Namespaces that a cluster of GKE has from the start, beside those of Kubernetes."""
 _BRANCH = re.compile(r"\^?\w([\w/-]|\\?[./-])*\$?", re.ASCII)
 _PATH = re.compile(r"[\w.-]+(/[\w.-]+)*", re.ASCII)
+_SERVICE = re.compile(r"[a-z][a-z0-9-]*\.googleapis\.com")
 _LOCATION = re.compile(r"projects/[^/]+/locations/([^/]+)/.*")
 
 
@@ -81,10 +85,19 @@ def lengths(name: str, gcp: Gcp, target: VertexTarget, infra: Infra) -> Iterator
         if made and len(text) > most:
             fix = f"shorten it by {len(text) - most} characters"
             yield Finding(path, f"{what} would be called {text}, of {len(text)} characters; {most} are allowed", fix)
-    state = f"{gcp.project}-{name}-rollouts"
-    if infra.storage is not None and infra.storage.state is None and len(state) > BUCKET:
+
+
+def buckets(name: str, gcp: Gcp, model: Model, infra: Infra) -> Iterator[Finding]:
+    """Two buckets are made, and their names are as long as buckets' can be."""
+    if infra.storage is None:
+        return
+    models, state = names.buckets(name, gcp, model, infra.storage)
+    if len(state) > BUCKET and infra.storage.state is None:
         fix = "write infra.storage.state: BUCKET, or shorten the name"
         yield Finding(("name",), f"a bucket would be called {state}, of {len(state)} characters", fix)
+    if models == state:
+        fix = "write another bucket, or remove infra.storage.state"
+        yield Finding(("infra", "storage", "state"), f"{state[:40]} is the bucket of models", fix)
 
 
 def regions(gcp: Gcp, infra: Infra) -> Iterator[Finding]:
@@ -177,7 +190,7 @@ def cluster(infra: Infra) -> Iterator[Finding]:
         return
     name, base = infra.gke.namespace, ("infra", "gke")
     if not _NAMESPACE.fullmatch(name) or name.startswith("kube-") or name in _TAKEN:
-        fix = f"write lower case letters, digits and hyphens, at most 63; not kube-... or {' or '.join(_TAKEN)}"
+        fix = f"write lower case letters, digits and hyphens, at most 63; not kube-..., {', '.join(_TAKEN)}"
         yield Finding((*base, "namespace"), f"{name[:40]!r} is not a namespace of ours", fix)
     if infra.gke.min_available > 1:
         yield Finding((*base, "min_available"), "a share of the pods is from 0% to 100%", "write 80%")
@@ -194,6 +207,22 @@ def repeated(infra: Infra) -> Iterator[Finding]:
         if hyphen and word in _POOLS and base in nodes:
             path = ("infra", "gke", "nodes", kind)
             yield Finding(path, f"{base} has a pool of this name", f"call it {base}{word}")
+        elif kind == DEFAULT_POOL:
+            yield Finding(("infra", "gke", "nodes", kind), "the cluster has a pool of this name", "call it default")
+
+
+def perimeter(infra: Infra) -> Iterator[Finding]:
+    """A perimeter restricts services, by their names."""
+    asked = infra.network.perimeter if infra.network else None
+    base = ("infra", "network", "perimeter", "services")
+    for index, service in enumerate(asked.services if asked else ()):
+        if not _SERVICE.fullmatch(service):
+            fix = "write one such as storage.googleapis.com"
+            yield Finding((*base, index), f"{service[:40]!r} is no service", fix)
+        elif asked and service in asked.services[:index]:
+            yield Finding((*base, index), f"{service[:40]} is written twice", "remove one")
+    if asked and not asked.services:
+        yield Finding(base, "a perimeter of no service restricts nothing", "remove it, or infra.network.perimeter")
 
 
 def goals(rollout: Rollout, monitoring: Monitoring, infra: Infra) -> Iterator[Finding]:
@@ -214,12 +243,14 @@ def goals(rollout: Rollout, monitoring: Monitoring, infra: Infra) -> Iterator[Fi
 
 CHECKS = (
     (("name", "gcp", "target", "infra"), lengths),
+    (("name", "gcp", "model", "infra"), buckets),
     (("gcp", "infra"), regions),
     (("container", "infra"), triggers),
     (("target", "monitoring", "infra"), others),
     (("infra",), schedule),
     (("infra",), cluster),
     (("infra",), repeated),
+    (("infra",), perimeter),
     (("rollout", "monitoring", "infra"), goals),
 )
 """Needed sections and check, in the order of the file."""

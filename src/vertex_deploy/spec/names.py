@@ -9,7 +9,8 @@ import hashlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from vertex_deploy.spec.models import Spec
+    from vertex_deploy.spec.infra import StorageSpec
+    from vertex_deploy.spec.models import Gcp, Model, Spec
 
 OWNER_LABEL = "vertex-deploy"
 """Label whose value is the spec's name, on everything that belongs to it."""
@@ -49,17 +50,21 @@ def image_reference(spec: Spec, image: str) -> str:
     return image if "/" in image else f"{spec.gcp.region}-docker.pkg.dev/{spec.gcp.project}/{REPOSITORY}/{image}"
 
 
+def buckets(name: str, gcp: Gcp, model: Model, storage: StorageSpec | None) -> tuple[str, str]:
+    """The buckets of model artifacts and of rollout state.
+
+    Each is the spec's own words; else that of ``model.artifact``, or PROJECT-models, and PROJECT-NAME-rollouts.
+    """
+    ours = model.artifact.removeprefix("gs://").partition("/")[0] if model.artifact else f"{gcp.project}-models"
+    models, state = (storage.models, storage.state) if storage is not None else (None, None)
+    return models or ours, state or f"{gcp.project}-{name}-rollouts"
+
+
 def models_bucket(spec: Spec) -> str:
-    """The bucket of model artifacts: the spec's own words, else that of ``model.artifact``, else PROJECT-models."""
-    storage = spec.infra.storage
-    if storage is not None and storage.models:
-        return storage.models
-    if spec.model.artifact:
-        return spec.model.artifact.removeprefix("gs://").partition("/")[0]
-    return f"{spec.gcp.project}-models"
+    """The bucket of model artifacts."""
+    return buckets(spec.name, spec.gcp, spec.model, spec.infra.storage)[0]
 
 
 def state_bucket(spec: Spec) -> str:
     """The bucket of rollout state."""
-    storage = spec.infra.storage
-    return (storage.state if storage else None) or f"{spec.gcp.project}-{spec.name}-rollouts"
+    return buckets(spec.name, spec.gcp, spec.model, spec.infra.storage)[1]
