@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.waiting import PATIENCE
+
 IMAGE = "us-central1-docker.pkg.dev/my-project/repo/server"
 SERVER = Path(__file__).with_name("model_server.py")
-PATIENCE = 300.0
-"""Seconds until a wait counts as in vain. Only a failure takes so long, however slow the machine."""
 
 
 @dataclass

@@ -21,10 +21,11 @@ import grpc
 import yaml
 from google.cloud import aiplatform_v1, monitoring_v3
 
+from tests.waiting import PATIENCE
 from vertex_deploy.rollout.alert_clients import MonitoringAlerts
 from vertex_deploy.rollout.machine import Ending
 
-from .conftest import IMAGE, PATIENCE, Cli
+from .conftest import IMAGE, Cli
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

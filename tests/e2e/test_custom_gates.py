@@ -20,7 +20,8 @@ import pytest
 from google.api import metric_pb2
 from google.cloud import monitoring_v3
 
-from .conftest import PATIENCE
+from tests.waiting import PATIENCE
+
 from .rollouts import HELD, Rollouts
 
 if TYPE_CHECKING:

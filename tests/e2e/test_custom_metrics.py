@@ -20,8 +20,9 @@ from google.cloud import aiplatform_v1 as aip
 from google.cloud import monitoring_v3 as m
 from PIL import Image
 
-from tests.e2e.conftest import PATIENCE, Cli
+from tests.e2e.conftest import Cli
 from tests.e2e.rollouts import until
+from tests.waiting import PATIENCE
 from vertex_deploy.spec.alerts import conditions
 from vertex_deploy.spec.gates import Gate
 

@@ -22,11 +22,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
+from tests.waiting import PATIENCE
 from vertex_deploy.errors import CloudError
 from vertex_deploy.metrics.prometheus import PrometheusGauge, PrometheusServer
 from vertex_deploy.metrics.types import Interval
 
-from .conftest import PATIENCE, Cli
+from .conftest import Cli
 from .rollouts import HELD, Rollouts, as_json, until
 
 if TYPE_CHECKING:

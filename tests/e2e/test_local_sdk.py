@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.waiting import PATIENCE
 from vertex_deploy.local.daemon import alive
 
-from .conftest import IMAGE, PATIENCE, Cli
+from .conftest import IMAGE, Cli
 from .rollouts import until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]

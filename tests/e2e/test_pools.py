@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from .conftest import IMAGE, PATIENCE, SERVER, Cli
+from tests.waiting import PATIENCE
+
+from .conftest import IMAGE, SERVER, Cli
 from .rollouts import Rollouts
 from .test_local_sdk import PARENT, call, finished, python
 

@@ -20,7 +20,8 @@ from google.cloud.aiplatform_v1.services.prediction_service.transports import Pr
 from google.protobuf import json_format, struct_pb2
 
 from examples.imagenet.photos import photographs
-from tests.e2e.conftest import PATIENCE, Cli
+from tests.e2e.conftest import Cli
+from tests.waiting import PATIENCE
 
 pytestmark = [
     pytest.mark.e2e,

@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING
 import pyte
 import pytest
 
+from tests.waiting import PATIENCE
 from vertex_deploy.cli.screen import RESUME, WATCHED
 
-from .conftest import PATIENCE
 from .rollouts import HELD, Rollouts, until
 
 if TYPE_CHECKING:

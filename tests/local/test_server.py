@@ -18,6 +18,7 @@ import pytest
 from aiohttp import web
 from google.cloud import aiplatform_v1, monitoring_v3
 
+from tests.waiting import come
 from vertex_deploy.errors import LocalError
 from vertex_deploy.local import client, daemon, environment, view
 from vertex_deploy.local.connections import Connections
@@ -188,9 +189,7 @@ async def test_a_connection_that_sends_no_request_is_closed_and_others_stay():
     assert b"200 OK" in await talks_in.readuntil(b"here")
     silent_in, silent_out = await asyncio.open_connection("127.0.0.1", port)
     silent_out.write(b"GET / HTTP/1.1\r\nHost: ")
-    async with asyncio.timeout(180):
-        while len(timers) < 2:  # noqa: ASYNC110 - the second connection is accepted when it is
-            await asyncio.sleep(0.01)
+    await come(lambda: len(timers) == 2)
     # What would keep a connection in memory for its time is let go with its first request.
     assert [(seconds, cancelled.is_set()) for seconds, _, cancelled in timers] == [(7.0, True), (7.0, False)]
     for _, fire, _ in timers[:2]:
@@ -217,9 +216,7 @@ async def test_what_it_keeps_is_its_users_alone(tmp_path):
     try:
         state = daemon.State(tmp_path / "home")
         running = asyncio.create_task(serve(Settings(data=data), state, project="p", region="r"))
-        async with asyncio.timeout(180):
-            while state.read() is None and not running.done():  # noqa: ASYNC110 - a file gives no event
-                await asyncio.sleep(0.01)
+        await come(lambda: state.read() is not None or running.done())
         readable = {path.name for path in data.rglob("*") if path.is_file() and path.stat().st_mode & 0o077}
         made = {path.name for path in data.iterdir()}
         running.cancel()

@@ -13,8 +13,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+from tests.waiting import PATIENCE
+
 ROOT = Path(__file__).resolve().parents[2]
-DEADLINE_S = 120.0  # generous: the machine may be busy with other tests
 
 
 class ServerProcess:
@@ -44,7 +45,7 @@ class ServerProcess:
     @property
     def port(self) -> int:
         """Once it listens."""
-        end = time.monotonic() + DEADLINE_S
+        end = time.monotonic() + PATIENCE
         while not self._port:
             found = re.search(r"listening on [^:]+:(\d+)", self.out.read_text())
             if found:
@@ -57,7 +58,7 @@ class ServerProcess:
 
     def request(self, method: str, path: str, body: bytes | None = None, kind: str = "") -> tuple[int, Any]:
         """Status and parsed answer, on a connection of its own."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=DEADLINE_S)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
         try:
             connection.request(method, path, body, {"Content-Type": kind} if kind else {})
             answer = connection.getresponse()
@@ -73,7 +74,7 @@ class ServerProcess:
 
     def until_healthy(self) -> list[int]:
         """The health check's answers on the way to its first 200."""
-        end = time.monotonic() + DEADLINE_S
+        end = time.monotonic() + PATIENCE
         seen = []
         while not seen or seen[-1] != 200:
             assert self.process.poll() is None, self.err.read_text()
@@ -88,7 +89,7 @@ class ServerProcess:
 
     def wait(self) -> int:
         """Its exit code."""
-        return self.process.wait(DEADLINE_S)
+        return self.process.wait(PATIENCE)
 
     def kill(self) -> None:
         """End it if it still runs."""

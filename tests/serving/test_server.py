@@ -6,14 +6,13 @@ import base64
 import os
 import signal
 import socket
-import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 
 import psutil
 import pytest
 
-from tests.serving.process import DEADLINE_S
+from tests.waiting import PATIENCE, until
 
 pytestmark = pytest.mark.slow
 
@@ -38,13 +37,6 @@ def held(folder):
     (folder / "sitecustomize.py").write_text(HELD)
     (folder / "hold").touch()
     return {"PYTHONPATH": str(folder), "TEST_HELD_BY": str(folder / "hold")}, (folder / "hold").unlink
-
-
-def until(condition, what):
-    end = time.monotonic() + DEADLINE_S
-    while not condition():
-        assert time.monotonic() < end, f"never {what}"
-        time.sleep(0.02)
 
 
 @contextmanager
@@ -168,7 +160,7 @@ def test_a_head_that_never_ends_is_cut_off(artifacts, start):
     server = start(artifacts["eager"], SERVING_HEADER_TIMEOUT_S="0.3")
     place = ("127.0.0.1", server.port)
     # On a slow machine the server may be done with us before the head is sent: then it is a reset that says so.
-    with socket.create_connection(place, timeout=DEADLINE_S) as silent, suppress(ConnectionError):
+    with socket.create_connection(place, timeout=PATIENCE) as silent, suppress(ConnectionError):
         silent.sendall(b"POST /p HTTP/1.1\r\nHost: x\r\nX-Slow: ")
         assert silent.recv(100) == b""
 

@@ -22,6 +22,7 @@ from google.cloud import monitoring_v3 as m
 from google.protobuf import json_format
 from googleapiclient import discovery
 
+from tests.waiting import PATIENCE, come
 from vertex_deploy.local.alerting import alerts
 from vertex_deploy.local.data import ImageMap
 from vertex_deploy.local.monitoring.catalogue import ENDPOINT
@@ -98,7 +99,7 @@ async def webhook():
 @pytest.fixture
 def nobody(monkeypatch):
     """A port that refuses connections, and goes on to: it is held. Whoever notifies it does not soon give up."""
-    monkeypatch.setattr("vertex_deploy.local.alerting.notifier.PAUSES", (1.0,) * LIMIT)
+    monkeypatch.setattr("vertex_deploy.local.alerting.notifier.PAUSES", (1.0,) * int(PATIENCE))
     with socket.socket() as held:
         held.bind(("127.0.0.1", 0))
         yield held.getsockname()[1]
@@ -108,17 +109,6 @@ async def rest(vertex, path, **query):
     url = f"http://127.0.0.1:{vertex.ports.rest}/v3/{NAME}/{path}"
     async with aiohttp.ClientSession() as session, session.get(url, params=query) as answer:
         return answer.status, await answer.json()
-
-
-LIMIT = 120
-"""Seconds that only a failure takes."""
-
-
-async def until(condition):
-    async with asyncio.timeout(LIMIT):
-        while not (found := await condition()):  # noqa: ASYNC110 - what is waited for is behind a socket
-            await asyncio.sleep(0.05)
-        return found
 
 
 def below_two(**more):
@@ -141,10 +131,10 @@ async def test_an_incident_opens_is_told_listed_and_closes(vertex, clients, webh
         await clients.gauge(1)
         return (await rest(vertex, "alerts", filter='state="OPEN"'))[1].get("alerts")
 
-    (alert,) = await until(opened)
+    (alert,) = await come(opened)
     assert alert["policy"] == {"name": created.name, "displayName": "Too few replicas"}
     assert alert["metric"] == {"type": REPLICAS, "labels": {"deployed_model_id": "1"}}
-    authorization, query, body = await asyncio.wait_for(webhook.get(), LIMIT)
+    authorization, query, body = await asyncio.wait_for(webhook.get(), PATIENCE)
     assert base64.b64decode(authorization.removeprefix("Basic ")) == b"u:p"
     assert query == "x=1"
     assert (body["version"], body["incident"]["state"]) == ("1.2", "open")
@@ -165,8 +155,8 @@ async def test_an_incident_opens_is_told_listed_and_closes(vertex, clients, webh
         await clients.gauge(2)
         return not (await rest(vertex, "alerts", filter=f'state=OPEN AND policy.name="{created.name}"'))[1]
 
-    await until(closed)
-    _, _, body = await asyncio.wait_for(webhook.get(), LIMIT)
+    await come(closed)
+    _, _, body = await asyncio.wait_for(webhook.get(), PATIENCE)
     assert (body["incident"]["state"], body["incident"]["observed_value"]) == ("closed", "2.000")
     _, answer = await rest(vertex, "alerts", orderBy="close_time desc", pageSize="1")
     assert answer["alerts"][0]["closeTime"] > alert["openTime"]
@@ -209,13 +199,13 @@ async def test_a_notification_that_waits_for_its_webhook_outlives_a_restart(vert
         await clients.gauge(1)
         return (await rest(vertex, "alerts"))[1].get("alerts")
 
-    (alert,) = await until(opened)
+    (alert,) = await come(opened)
     # Nobody listens there; before anybody does, the process ends. Then the channel leads to somebody who does.
     channel.labels["url"] = webhook.url
     await clients.channels.update_notification_channel(notification_channel=channel)
     await vertex.stop()
     async with LocalVertex(Settings(data=tmp_path / "data", sample_period=PERIOD)):
-        _, _, body = await asyncio.wait_for(webhook.get(), LIMIT)
+        _, _, body = await asyncio.wait_for(webhook.get(), PATIENCE)
     assert alert["name"].endswith(f"alerts/{body['incident']['incident_id']}")
     assert body["incident"]["state"] == "open"
 
@@ -278,7 +268,7 @@ async def test_an_alert_has_the_fields_of_googles_document(vertex, clients):
         await clients.gauge(1)
         return (await rest(vertex, "alerts"))[1].get("alerts")
 
-    (alert,) = await until(opened)
+    (alert,) = await come(opened)
     documents = Path(discovery.__file__).parent / "discovery_cache" / "documents"
     schemas = json.loads((documents / "monitoring.v3.json").read_text())["schemas"]
     assert set(alert) <= set(schemas["Alert"]["properties"])
@@ -340,9 +330,9 @@ async def test_errors_of_a_real_model_open_an_incident(tmp_path, webhook):
             assert not await opened()
             await asyncio.sleep(0.02)
         await post("/local/v1/faults", {"target": "42", "fail_share": 0.5, "code": 503})
-        (alert,) = await until(opened)
+        (alert,) = await come(opened)
         assert alert["metric"] == {"type": COUNT, "labels": {"deployed_model_id": "42"}}
-        _, _, body = await asyncio.wait_for(webhook.get(), LIMIT)
+        _, _, body = await asyncio.wait_for(webhook.get(), PATIENCE)
         assert float(body["incident"]["observed_value"]) > 0.2
 
 

@@ -45,13 +45,6 @@ async def _go(parameters: Mapping[str, Any]) -> None:
         await asyncio.sleep(0.005)
 
 
-async def until(condition: Callable[[], object]) -> None:
-    """Wait for what other tasks do; two minutes only a failure takes."""
-    async with asyncio.timeout(120):
-        while not condition():  # noqa: ASYNC110 - it happens behind a socket
-            await asyncio.sleep(0.005)
-
-
 def echo(environment: Mapping[str, str]) -> web.Application:
     """A container that answers who it is and what it got."""
 

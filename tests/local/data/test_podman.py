@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import asyncio
 import os
 import shutil
 import subprocess
@@ -17,6 +16,7 @@ from containers.tools import base
 from containers.tools.store import Store
 from tests.containers import engine
 from tests.local.data.support import ENDPOINT, PREDICT, SERVER, Bench, make_plan
+from tests.waiting import come
 from vertex_deploy.errors import LocalError, UsageError
 from vertex_deploy.local.data import ImageMap, LocalDataPlane, Timing
 from vertex_deploy.local.data.launcher import LaunchSpec
@@ -109,9 +109,7 @@ async def test_a_real_container_serves_is_killed_comes_back_and_is_gone_after_un
         assert answer["environment"]["AIP_ENDPOINT_ID"] == "55"
         assert answer["pid"] != replica.pid
         assert plane.kill_replica("7") == "7-0"
-        async with asyncio.timeout(120):
-            while not (replica.restarts and replica.ready):  # noqa: ASYNC110 - it happens in another process
-                await asyncio.sleep(0.05)
+        await come(lambda: replica.restarts and replica.ready)
         assert (await client.post(PREDICT, json=body)).status == 200
         pid = replica.pid
         plane.set_split(ENDPOINT, {})

@@ -4,7 +4,8 @@ import asyncio
 
 import pytest
 
-from tests.local.data.support import ENDPOINT, PREDICT, RAW, STREAM, Bench, until
+from tests.local.data.support import ENDPOINT, PREDICT, RAW, STREAM, Bench
+from tests.waiting import come
 from vertex_deploy.local.data.faults import Fault
 from vertex_deploy.local.data.probes import HttpGet
 
@@ -125,7 +126,7 @@ async def test_more_requests_than_a_replica_may_hold_are_turned_away(tmp_path, a
     await ready(bench)
     body = {"instances": [1], "parameters": {"until": str(tmp_path / "go")}}
     asked = [asyncio.create_task(client.post(PREDICT, json=body)) for _ in range(5)]
-    await until(lambda: sum(request.done() for request in asked) == 3)
+    await come(lambda: sum(request.done() for request in asked) == 3)
     (tmp_path / "go").touch()
     responses = await asyncio.gather(*asked)
     assert sorted(response.status for response in responses) == [200, 200, 429, 429, 429]
@@ -201,7 +202,7 @@ async def test_a_stream_arrives_piece_by_piece(bench, client, tmp_path):
     assert bench.recorder.requests == []
     (tmp_path / "go").touch()
     assert await response.read() == b"piece 1\npiece 2\npiece 3\n"
-    await until(lambda: bench.recorder.requests)
+    await come(lambda: bench.recorder.requests)
     assert [served.code for served in bench.recorder.requests] == [200]
 
 
@@ -212,7 +213,7 @@ async def test_a_stream_that_breaks_off_does_not_look_complete(bench, client):
     bench.launcher.launched[0].kill()
     with pytest.raises(Exception, match=r"payload|disconnected|reset"):
         await response.read()
-    await until(lambda: bench.recorder.requests)
+    await come(lambda: bench.recorder.requests)
     assert [served.code for served in bench.recorder.requests] == [503]
 
 
@@ -238,5 +239,5 @@ async def test_a_client_that_leaves_in_the_middle_of_a_stream_frees_the_replica(
     [replica] = bench.plane.endpoints[ENDPOINT].models["7"].replicas
     assert replica.outstanding == 1
     response.close()
-    await until(lambda: not replica.outstanding)  # noticed when the next piece is written
+    await come(lambda: not replica.outstanding)  # noticed when the next piece is written
     assert [served.code for served in bench.recorder.requests] == [499]

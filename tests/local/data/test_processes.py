@@ -14,6 +14,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from google.cloud.aiplatform_v1 import types as aip
 
 from tests.local.data.support import ENDPOINT, PREDICT, SERVER, make_plan
+from tests.waiting import come
 from vertex_deploy.local.data import ImageMap, LocalDataPlane, Timing
 from vertex_deploy.local.data.timing import SystemTimer
 from vertex_deploy.local.seams import ApiError, NullRecorder
@@ -80,12 +81,6 @@ def gone(pid: int) -> bool:
         return True
 
 
-async def until(condition: Any) -> None:
-    async with asyncio.timeout(120):
-        while not condition():  # noqa: ASYNC110 - what happens happens in another process
-            await asyncio.sleep(0.02)
-
-
 async def predict(client: TestClient[Any, Any], **parameters: Any) -> tuple[int, dict[str, Any]]:
     response = await client.post(PREDICT, json={"instances": [1], "parameters": parameters})
     return response.status, await response.json()
@@ -143,10 +138,10 @@ async def test_a_server_that_never_gets_healthy_fails_the_deployment_with_its_lo
     spec = container(TINY_HEALTH="503")
     spec.deployment_timeout = {"seconds": int(LIMIT)}
     task = asyncio.create_task(plane.deploy(make_plan(container=spec), lambda stage: None))
-    await until(lambda: ENDPOINT in plane.endpoints and pids(plane))
+    await come(lambda: ENDPOINT in plane.endpoints and pids(plane))
     running = pids(plane)
     (replica,) = plane.endpoints[ENDPOINT].models["7"].replicas
-    await until(lambda: replica.detail == "health check: HTTP 503")
+    await come(lambda: replica.detail == "health check: HTTP 503")
     limited.over.set()
     with pytest.raises(ApiError, match="Model server never became ready") as caught:
         await task
@@ -160,9 +155,9 @@ async def test_a_killed_replica_comes_back_as_another_process(plane, client):
     plane.set_split(ENDPOINT, {"7": 100})
     before = pids(plane)
     assert plane.kill_replica("lite0@3") == "7-0"
-    await until(lambda: pids(plane) and pids(plane) != before)
+    await come(lambda: pids(plane) and pids(plane) != before)
     replica = plane.endpoints[ENDPOINT].models["7"].replicas[0]
-    await until(lambda: replica.ready)
+    await come(lambda: replica.ready)
     assert replica.restarts == 1
     assert (await predict(client))[0] == 200
 
@@ -172,9 +167,9 @@ async def test_a_preempted_replica_is_told_to_end_and_replaced_later(plane):
     before = pids(plane)
     assert plane.preempt_replica("7") == "7-0"
     assert not plane.endpoints[ENDPOINT].models["7"].replicas
-    await until(lambda: any(replica.ready for replica in plane.endpoints[ENDPOINT].models["7"].replicas))
+    await come(lambda: any(replica.ready for replica in plane.endpoints[ENDPOINT].models["7"].replicas))
     assert not set(before) & set(pids(plane))
-    await until(lambda: gone(before[0]))
+    await come(lambda: gone(before[0]))
 
 
 async def test_undeploying_lets_accepted_requests_finish(plane, client, tmp_path):
@@ -182,7 +177,7 @@ async def test_undeploying_lets_accepted_requests_finish(plane, client, tmp_path
     plane.set_split(ENDPOINT, {"7": 100})
     slow = [asyncio.create_task(predict(client, until=str(tmp_path / "go"))) for _ in range(5)]
     replica = plane.endpoints[ENDPOINT].models["7"].replicas[0]
-    await until(lambda: replica.outstanding == 5)
+    await come(lambda: replica.outstanding == 5)
     plane.set_split(ENDPOINT, {})
     undeploying = asyncio.create_task(plane.undeploy(ENDPOINT, "7"))
     await asyncio.sleep(0.2)
@@ -194,7 +189,7 @@ async def test_undeploying_lets_accepted_requests_finish(plane, client, tmp_path
 async def test_gauges_tell_replicas_memory_and_cpu(plane):
     await plane.deploy(make_plan(container=container()), lambda stage: None)
     gauges = plane._recorder.gauges
-    await until(lambda: ("cpu/utilization", ENDPOINT, "7") in gauges)
+    await come(lambda: ("cpu/utilization", ENDPOINT, "7") in gauges)
     assert gauges["replicas", ENDPOINT, "7"] == 1
     assert gauges["target_replicas", ENDPOINT, "7"] == 1
     assert gauges["machine_count", ENDPOINT, "7"] == 1
@@ -217,7 +212,7 @@ async def test_a_server_dies_with_what_it_started(plane, tmp_path):
     child = int(plane.endpoints[ENDPOINT].models["7"].replicas[0].log.read_text().split()[0])
     assert psutil.pid_exists(child)
     await plane.undeploy(ENDPOINT, "7")
-    await until(lambda: gone(child))
+    await come(lambda: gone(child))
 
 
 async def test_a_program_that_is_not_there_fails_the_deployment(plane):
@@ -253,7 +248,7 @@ async def test_no_request_fails_while_processes_come_go_and_scale(plane, client)
         for weight in (10, 50, 100):
             plane.set_split(ENDPOINT, {old: 100 - weight, new: weight})
             await asyncio.sleep(0.1)
-        await until(lambda new=new: any(who == new for _, who in answers))
+        await come(lambda new=new: any(who == new for _, who in answers))
         await plane.undeploy(ENDPOINT, old)
         await plane.scale(ENDPOINT, new, 1)
     stop.set()
@@ -292,4 +287,4 @@ async def test_replicas_die_with_local_vertex_however_it_dies(tmp_path):
     assert psutil.pid_exists(pid)
     vertex.kill()
     await vertex.wait()
-    await until(lambda: gone(pid))
+    await come(lambda: gone(pid))

@@ -21,9 +21,10 @@ from google.protobuf import empty_pb2
 from PIL import Image
 
 from serving.export.exporter import Exporter
+from tests.waiting import until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
 ROUNDS, WARM = 150, 20
 ALLOWED_MS = 1.0
@@ -69,14 +70,6 @@ def addresses() -> Iterator[tuple[dict[str, str], Monitoring]]:
         ports = {"written": port, "hanging": silent.getsockname()[1], "refused": nobody.getsockname()[1]}
         yield {name: f"http://127.0.0.1:{found}" for name, found in ports.items()}, handler
     server.stop(None)
-
-
-def until(condition: Callable[[], object]) -> None:
-    """So many seconds only a failure takes."""
-    end = time.monotonic() + 120
-    while not condition():
-        assert time.monotonic() < end, "nothing was written"
-        time.sleep(0.1)
 
 
 def photo() -> bytes:
