@@ -8,7 +8,8 @@ rollouts and their schedule come in from outside, since Cloud Build, Cloud Run a
 Google's.
 
 Deliberately not created: Private Service Connect endpoints of consumers in other projects (they belong there), VPN and
-interconnects, DNS zones, a shared VPC's host project, and access levels, by which people get into the perimeter.
+interconnects, DNS zones, a shared VPC's host project, and access levels, by which people get into the perimeter: the
+spec names those that are there.
 """
 
 from __future__ import annotations
@@ -236,6 +237,7 @@ class Network(Component):
             status=accesscontextmanager.ServicePerimeterStatusArgs(
                 resources=[f"projects/{wanted.project_number}"],
                 restricted_services=services,
+                access_levels=list(wanted.access_levels) or None,
                 vpc_accessible_services=accesscontextmanager.ServicePerimeterStatusVpcAccessibleServicesArgs(
                     enable_restriction=True, allowed_services=["RESTRICTED-SERVICES", *args.reachable]
                 ),

@@ -187,6 +187,14 @@ def test_a_perimeter_restricts_the_services_inside():
     assert "aiplatform.googleapis.com" in status["restrictedServices"]
     assert status["vpcAccessibleServices"] == {"enableRestriction": True, "allowedServices": ["RESTRICTED-SERVICES"]}
     assert "ingressPolicies" not in status
+    assert "accessLevels" not in status
+
+
+def test_people_get_into_a_perimeter_by_the_access_levels_that_the_spec_names():
+    level = "accessPolicies/1/accessLevels/office"
+    wanted = f"{{policy: accessPolicies/1, project_number: '123456', access_levels: [{level}]}}"
+    status = network_of(spec(f"{{network: {{perimeter: {wanted}}}}}")).one("ServicePerimeter").inputs["status"]
+    assert status["accessLevels"] == [level]
 
 
 def test_nodes_in_a_perimeter_reach_what_their_accounts_may_use():

@@ -21,16 +21,19 @@ NODES = (
     " flex_start: {max: 3, queued: true}},"
     " a100: {machine: a2-highgpu-1g, accelerator: A100:1, max: 1, partition: 1g.5gb, spot_share: 100%}}"
 )
+PERIMETER = "network: {nat: false, perimeter: {policy: accessPolicies/1, project_number: '123456'}}"
+TRIGGERS = f"triggers: {{repository: {REPOSITORY}, sample: s.json, approval: false}}"
+RUNNER = f"runner: {{image: us-central1-docker.pkg.dev/p/r/i@sha256:{'a' * 64}}}"
 SECTIONS = (
-    ("", "network: {}", "network: {nat: false, perimeter: {policy: accessPolicies/1, project_number: '123456'}}"),
+    ("", "network: {}", PERIMETER),
     ("", "gke: {}", f"gke: {{nodes: {NODES}, admins: [10.0.0.0/8], zones: [us-central1-a]}}"),
     ("", f"encryption_key: {KEY}"),
     ("", "registry: null"),
     ("storage: {state: state-of-rollouts}", "storage: null", "storage: {models: models-1, state: state-1}"),
     ("", "slo: {}"),
     ("", "emails: [a@example.com, b@example.com]"),
-    ("", f"triggers: {{repository: {REPOSITORY}, sample: s.json, approval: false}}"),
-    ("", f"runner: {{image: us-central1-docker.pkg.dev/p/r/i@sha256:{'a' * 64}}}"),
+    ("", TRIGGERS),
+    ("", RUNNER),
     ("", "budget: {billing_account: 012345-6789AB-CDEF01, amount: 5, at: []}"),
     ("", "protect: true", "labels: {team: vision}"),
     ("", "endpoint: false"),
@@ -151,3 +154,24 @@ def test_a_key_is_wherever_it_can_be_or_nowhere(written):
         without = {item.name for item, _ in customer_managed_keys(resources, Settings(cmek=True))}
         assert at_rest
         assert without == (set() if KEY in text else at_rest), text
+
+
+@pytest.mark.parametrize(
+    ("asked", "who"),
+    [
+        ((), set()),
+        ((TRIGGERS,), {"build", "rollout"}),
+        ((RUNNER,), {"rollout", "scheduler"}),
+        ((TRIGGERS, RUNNER), {"build", "rollout", "scheduler"}),
+    ],
+)
+def test_a_perimeter_lets_in_those_who_call_from_outside_and_no_others(asked, who):
+    made = stack(
+        "name: lite0\ngcp: {project: my-project, region: us-central1}\ncontainer: {image: torch-aoti}\n"
+        "target: {type: vertex, machine: {type: n1-standard-4}}\n"
+        f"infra: {{{', '.join((PERIMETER, *asked))}}}\n"
+    )
+    assert made is not None
+    policies = made.one("ServicePerimeter").inputs["status"].get("ingressPolicies", [])
+    found = [name for policy in policies for name in policy["ingressFrom"]["identities"]]
+    assert {name.partition("@")[0] for name in found} == {f"serviceAccount:lite0-{role}" for role in who}

@@ -131,6 +131,8 @@ def test_a_machine_whose_database_lacks_zones_refuses_none(monkeypatch, missing)
         ("infra: {storage: {state: my-project-models}}\n", "infra.storage.state: my-project-models is the bucket of"),
         (PERIMETER + "services: [storage.googleapis.com, storage]}}}\n", "services[1]: 'storage' is no service"),
         (PERIMETER + f"services: [{STORAGE}, {STORAGE}]}}}}}}\n", f"services[1]: {STORAGE} is written twice"),
+        (PERIMETER + "access_levels: [accessPolicies/2/accessLevels/x]}}}\n", "is no access level of the policy"),
+        (PERIMETER + "access_levels: [office]}}}\n", "write accessPolicies/1/accessLevels/NAME"),
         (PERIMETER + "services: []}}}\n", "services: a perimeter of no service restricts nothing"),
         (
             f"infra: {{network: {{}}, gke: {{nodes: {{default-pool: {NODES}}}}}}}\n",

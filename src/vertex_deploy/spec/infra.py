@@ -40,6 +40,8 @@ class Perimeter(SpecModel):
         "storage.googleapis.com",
     )
     """APIs that are reached from inside only."""
+    access_levels: tuple[str, ...] = ()
+    """Access levels by which people get in, accessPolicies/NUMBER/accessLevels/NAME: needed to run pulumi up."""
 
 
 class NetworkSpec(SpecModel):

@@ -212,17 +212,24 @@ def repeated(infra: Infra) -> Iterator[Finding]:
 
 
 def perimeter(infra: Infra) -> Iterator[Finding]:
-    """A perimeter restricts services, by their names."""
+    """A perimeter restricts services, by their names, and lets in by levels of its own policy."""
     asked = infra.network.perimeter if infra.network else None
-    base = ("infra", "network", "perimeter", "services")
-    for index, service in enumerate(asked.services if asked else ()):
+    if asked is None:
+        return
+    base = ("infra", "network", "perimeter")
+    for index, service in enumerate(asked.services):
         if not _SERVICE.fullmatch(service):
             fix = "write one such as storage.googleapis.com"
-            yield Finding((*base, index), f"{service[:40]!r} is no service", fix)
-        elif asked and service in asked.services[:index]:
-            yield Finding((*base, index), f"{service[:40]} is written twice", "remove one")
-    if asked and not asked.services:
-        yield Finding(base, "a perimeter of no service restricts nothing", "remove it, or infra.network.perimeter")
+            yield Finding((*base, "services", index), f"{service[:40]!r} is no service", fix)
+        elif service in asked.services[:index]:
+            yield Finding((*base, "services", index), f"{service[:40]} is written twice", "remove one")
+    if not asked.services:
+        fix = "remove it, or infra.network.perimeter"
+        yield Finding((*base, "services"), "a perimeter of no service restricts nothing", fix)
+    for index, level in enumerate(asked.access_levels):
+        if not re.fullmatch(rf"{re.escape(asked.policy)}/accessLevels/[A-Za-z]\w*", level, re.ASCII):
+            fix = f"write {asked.policy[:40]}/accessLevels/NAME"
+            yield Finding((*base, "access_levels", index), f"{level[:60]!r} is no access level of the policy", fix)
 
 
 def goals(rollout: Rollout, monitoring: Monitoring, infra: Infra) -> Iterator[Finding]:
