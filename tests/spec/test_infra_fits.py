@@ -136,12 +136,12 @@ def test_a_machine_whose_database_lacks_zones_refuses_none(monkeypatch, missing)
         (PERIMETER + "services: []}}}\n", "services: a perimeter of no service restricts nothing"),
         (
             f"infra: {{network: {{}}, gke: {{nodes: {{default-pool: {NODES}}}}}}}\n",
-            "infra.gke.nodes.default-pool: the cluster has a pool of this name",
+            "infra.gke.nodes.default-pool: the cluster has a pool of the name default-pool; call it defaultpool",
         ),
         ("infra: {emails: [a@b.co, c@b.co, a@b.co]}\n", "infra.emails[2]: a@b.co is written twice"),
         (
             f"infra: {{network: {{}}, gke: {{nodes: {{l4: {NODES}, l4-spot: {NODES}}}}}}}\n",
-            "infra.gke.nodes.l4-spot: l4 has a pool of this name",
+            "infra.gke.nodes.l4-spot: l4 has a pool of the name l4-spot; call it l4spot",
         ),
         (TRIGGERS.replace("locations/us-central1", "locations/europe-west4"), "triggers are made in us-central1"),
         (TRIGGERS.replace("sample", "branch: '^release-.*$', sample"), "names no single branch"),
@@ -156,6 +156,20 @@ def test_what_google_cloud_would_refuse_is_said(text, message):
     found = problems(GOOD + text)
     assert len(found) == 1, found
     assert message in found[0]
+
+
+@pytest.mark.parametrize(
+    "nodes",
+    [
+        # Pools l4 and l4-spot: of each kind one.
+        f"{{l4: {NODES}, l4-spot: {NODES}}}".replace(", spot_share: 50%", ""),
+        # l4, l4-spot and l4-spot-spot.
+        f"{{l4: {NODES}, l4-spot: {NODES.replace('50%', '100%')}}}",
+        f"{{l4: {NODES}, l4-flex: {NODES}}}",
+    ],
+)
+def test_kinds_whose_pools_have_names_of_their_own_are_taken(nodes):
+    assert problems(GOOD + f"infra: {{network: {{}}, gke: {{nodes: {nodes}}}}}\n") == []
 
 
 @pytest.mark.parametrize("branch", ["main", "^main$", "^release/1.2$", r"^release/1\.2$", "_x", "v2"])
@@ -199,6 +213,8 @@ def test_an_objective_of_more_than_cloud_monitoring_takes_is_refused_where_its_l
     (found,) = problems(GOOD + strict + SLO)
     assert "monitoring.alerts[0].max: Cloud Monitoring takes objectives up to 99.99%" in found
     assert problems(GOOD + strict.replace("0.005%", "0.01%") + SLO) == []
+    # The objective of error_rate is that of the rollout's gate, 99.5%.
+    assert problems(GOOD + strict.replace("rejection_rate", "error_rate") + SLO) == []
 
 
 @pytest.mark.parametrize(("gpu", "profiles"), PARTITIONS.items())

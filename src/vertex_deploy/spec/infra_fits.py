@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from vertex_deploy.spec.gates import Gate
-    from vertex_deploy.spec.infra import Infra
+    from vertex_deploy.spec.infra import GpuNodes, Infra
     from vertex_deploy.spec.models import Container, Gcp, Model, Monitoring, Rollout, VertexTarget
     from vertex_deploy.spec.problems import Path
 
@@ -44,8 +44,6 @@ class _Field(NamedTuple):
     words: tuple[str, ...] = ()
 
 
-_POOLS = ("spot", "flex")
-"""Ends of the names of a kind's further node pools."""
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _DAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
 _WORDS = re.compile(
@@ -202,13 +200,24 @@ def repeated(infra: Infra) -> Iterator[Finding]:
         if email in infra.emails[:index]:
             yield Finding(("infra", "emails", index), f"{email[:40]} is written twice", "remove one")
     nodes = infra.gke.nodes if infra.gke else {}
-    for kind in nodes:
-        base, hyphen, word = kind.rpartition("-")
-        if hyphen and word in _POOLS and base in nodes:
-            path = ("infra", "gke", "nodes", kind)
-            yield Finding(path, f"{base} has a pool of this name", f"call it {base}{word}")
-        elif kind == DEFAULT_POOL:
-            yield Finding(("infra", "gke", "nodes", kind), "the cluster has a pool of this name", "call it default")
+    made = {DEFAULT_POOL: "the cluster"}
+    for kind in sorted(nodes, key=len):
+        pools = _pools(kind, nodes[kind])
+        for pool in pools & made.keys():
+            message = f"{made[pool]} has a pool of the name {pool}"
+            yield Finding(("infra", "gke", "nodes", kind), message, f"call it {kind.replace('-', '')}")
+        made |= dict.fromkeys(pools, kind)
+
+
+def _pools(kind: str, nodes: GpuNodes) -> set[str]:
+    """Names of the pools that one kind of nodes becomes: on demand, spot and flex-start, those that have nodes."""
+    spot = int(nodes.max * nodes.spot_share + 1e-9)
+    sizes = {
+        kind: nodes.max - spot,
+        f"{kind}-spot": spot,
+        f"{kind}-flex": nodes.flex_start.max if nodes.flex_start else 0,
+    }
+    return {name for name, size in sizes.items() if size}
 
 
 def perimeter(infra: Infra) -> Iterator[Finding]:
@@ -233,17 +242,20 @@ def perimeter(infra: Infra) -> Iterator[Finding]:
 
 
 def goals(rollout: Rollout, monitoring: Monitoring, infra: Infra) -> Iterator[Finding]:
-    """An objective is at most 99.99%: a limit below 0.01% makes none."""
+    """An objective is at most 99.99%: a limit below 0.01% makes none. That of a metric is its first gate's."""
     if infra.slo is None:
         return
+    seen: set[str] = set()
     listed: tuple[tuple[Path, tuple[Gate, ...]], ...] = (
         (("rollout", "gates"), rollout.gates),
         (("monitoring", "alerts"), monitoring.alerts),
     )
     for base, gates in listed:
         for index, gate in enumerate(gates):
-            strict = gate.rate and gate.max is not None and round(1 - gate.max, 9) > LARGEST_GOAL
-            if strict and not gate.dry_run:
+            if not gate.rate or gate.max is None or gate.dry_run or gate.metric in seen:
+                continue
+            seen.add(gate.metric)
+            if round(1 - gate.max, 9) > LARGEST_GOAL:
                 fix = "write at least 0.01%, or remove infra.slo"
                 yield Finding((*base, index, "max"), "Cloud Monitoring takes objectives up to 99.99%", fix)
 
