@@ -96,6 +96,33 @@ def test_what_is_the_models_and_what_is_a_versions_are_changed_by_requests_of_th
     ]
 
 
+@pytest.fixture
+def labelled(registry):
+    """The same, of a model that has a label of its own: every version is told with it, whatever it is given."""
+    registry.get_model = lambda request: aip.Model(name=BASE, version_id="1", display_name="m", labels={"theirs": "1"})
+
+    def update(request):
+        registry.calls.append((request["model"].name, request["update_mask"]["paths"]))
+        return aip.Model(labels={"theirs": "1", **request["model"].labels})
+
+    registry.update_model = update
+    return registry
+
+
+def test_labels_that_a_version_still_shows_are_taken_off_the_model_once(labelled):
+    news = {**INPUTS, "labels": {"a": "b"}}
+    ModelDriver(FakeCloud(labelled)).update(BASE, STATE, INPUTS, news, REQUEST)
+    assert labelled.calls == [(f"{BASE}@1", ["labels"]), (BASE, ["labels"])]
+
+
+def test_labels_that_stay_on_the_model_leave_the_update_incomplete(labelled):
+    update = labelled.update_model
+    labelled.update_model = lambda request: update(request) if "@" in request["model"].name else refuse("X")(request)
+    with pytest.raises(Incomplete):
+        ModelDriver(FakeCloud(labelled)).update(BASE, STATE, INPUTS, {**INPUTS, "labels": {"a": "b"}}, REQUEST)
+    assert labelled.calls == [(f"{BASE}@1", ["labels"])]
+
+
 def test_an_update_that_fails_at_its_first_call_changed_nothing(registry):
     registry.update_model = refuse("INVALID_ARGUMENT")
     with pytest.raises(CloudError, match="INVALID_ARGUMENT") as failed:
