@@ -219,7 +219,7 @@ def start(
     state.home.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "vertex_deploy", "local", "up", "--foreground", *arguments]
     state.log.unlink(missing_ok=True)  # one of an earlier version may be everybody's to read
-    with os.fdopen(os.open(state.log, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as log:
+    with os.fdopen(os.open(state.log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as log:
         child = subprocess.Popen(  # noqa: S603 - our own command line, no shell
             command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
         )
