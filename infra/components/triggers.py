@@ -33,6 +33,17 @@ BASES = Path(__file__).parents[2] / "containers/bases.json"
 SEVERITY = "CRITICAL"
 """Vulnerabilities of this severity or worse end a build."""
 TAGS = ("vertex-deploy",)
+SCANNED_IN = {
+    "africa": "europe",
+    "asia": "asia",
+    "australia": "asia",
+    "europe": "europe",
+    "me": "europe",
+    "northamerica": "us",
+    "southamerica": "us",
+    "us": "us",
+}
+"""Begin of a region -> the near one of the three places where On-Demand Scanning is (gcloud's ``--location``)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,7 +129,7 @@ def substitutions(spec: Spec, *, path: str, environment: str | None) -> dict[str
         "_ARTIFACT": spec.model.artifact or "",
         "_ENVIRONMENT": environment or "",
         "_IMAGE": spec.container.image,
-        "_LOCATION": spec.gcp.region.split("-", maxsplit=1)[0],
+        "_LOCATION": SCANNED_IN.get(spec.gcp.region.partition("-")[0], "us"),
         "_REPOSITORY": f"{spec.gcp.region}-docker.pkg.dev/{spec.gcp.project}/{names.REPOSITORY}",
         "_SAMPLE": spec.infra.triggers.sample if spec.infra.triggers else "",
         "_SEVERITY": SEVERITY,

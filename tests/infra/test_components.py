@@ -735,6 +735,16 @@ REPOSITORY = "projects/my-project/locations/us-central1/connections/c/repositori
 TRIGGERS = f"{{triggers: {{repository: {REPOSITORY}, sample: s.json, approval: false}}}}"
 
 
+@pytest.mark.parametrize(
+    ("region", "place"),
+    [("us-central1", "us"), ("europe-west4", "europe"), ("australia-southeast1", "asia"), ("me-west1", "europe")],
+)
+def test_images_are_scanned_where_scans_are(region, place):
+    wanted = spec()
+    moved = wanted.model_copy(update={"gcp": wanted.gcp.model_copy(update={"region": region})})
+    assert triggers.substitutions(moved, path="deploy.yaml", environment=None)["_LOCATION"] == place
+
+
 def test_the_build_trigger_pushes_on_and_the_rollout_waits():
     def made(infra: str) -> dict[str, Made]:
         args = triggers.TriggersArgs.of(
