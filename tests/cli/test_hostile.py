@@ -428,6 +428,15 @@ def test_before_the_first_rollout_a_file_with_problems_is_what_is_wrong(desk: De
     assert "containr" in said.error
 
 
+@pytest.mark.parametrize("verb", ["abort", "status", "history"])
+@pytest.mark.parametrize("name", ["My App!", "../lite0", "lite0@us", "a" * 300])
+def test_a_name_that_is_none_is_what_is_wrong_with_the_file(held: Desk, verb: str, name: str) -> None:
+    held.file.write_text(yaml.safe_dump(SPEC | {"name": name}))
+    said = held.run(verb)
+    assert said.code == 3
+    assert "name: must be 1 to 63 lower case letters" in said.error
+
+
 def test_a_group_can_be_taken_back_whatever_became_of_the_file(group: Desk) -> None:
     for member in group.worlds.values():
         member.target.stuck.add("deploy")

@@ -123,17 +123,20 @@ def test_who_may_not_look_into_the_models_folder_is_warned_and_not_held_up() -> 
     assert warning in [entry.text for entry in world.store().log(world.record().id) if entry.kind == "warning"]
 
 
-def test_a_hold_that_is_too_short_for_its_gates_is_said_before_it_starts() -> None:
-    gates = [{"metric": "error_rate", "max": "1%", "min_requests": 700}]
+@pytest.mark.parametrize(
+    ("then", "ending", "phase"), [("hold", "inconclusive", Phase.PAUSED), ("fail", "failed", Phase.DONE)]
+)
+def test_a_hold_that_is_too_short_for_its_gates_is_said_before_it_starts(then: str, ending: str, phase: Phase) -> None:
+    gates = [{"metric": "error_rate", "max": "1%", "min_requests": 700, "inconclusive": then}]
     world = World(spec=spec_with(gates=gates))
     # 100 requests a second, a tenth of them for a minute.
     said = (
         "at the traffic of stable's last hour, 10% held for 1m gets about 600 requests, and error_rate needs 700: the "
-        "hold would end as inconclusive; hold it longer, or lower min_requests"
+        f"hold would end as {ending}; hold it longer, or lower min_requests"
     )
     assert look(world).warnings == (said,)
     record = world.run()
-    assert record.phase is Phase.PAUSED
+    assert record.phase is phase
     assert said in [entry.text for entry in world.store().log(record.id) if entry.kind == "warning"]
 
 

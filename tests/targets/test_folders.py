@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -33,10 +34,25 @@ class Refusing:
         raise self.error
 
 
+class Listing:
+    """Stands for Google's client: every listing has these names."""
+
+    def __init__(self, names: list[str]) -> None:
+        self.names, self.options = names, dict[str, Any]()
+
+    def bucket(self, _name: str) -> Listing:
+        return self
+
+    def list_blobs(self, **options: Any) -> list[SimpleNamespace]:
+        self.options = options
+        return [SimpleNamespace(name=name) for name in self.names[: options["max_results"]]]
+
+
 @pytest.fixture
 def client(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """A client of Google's for Local Vertex's storage, in which the bucket is."""
     monkeypatch.setenv(EMULATOR, request.getfixturevalue("storage_url"))
+    monkeypatch.setenv(AIPLATFORM_VARIABLE, "http://127.0.0.1:1")
     found = storage.Client(project="p")
     found.create_bucket("files")
     yield found
@@ -95,3 +111,25 @@ def test_a_rehearsal_never_asks_the_cloud_itself(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(storage, "Client", None)
     with pytest.raises(CloudError, match=f"Vertex AI is a local one and {EMULATOR} is not set"):
         GcsFolders(REGION).has_files(FOLDER)
+
+
+def test_googles_vertex_ai_reads_no_files_of_an_emulator(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(AIPLATFORM_VARIABLE, raising=False)
+    monkeypatch.setenv(EMULATOR, "http://127.0.0.1:1")
+    monkeypatch.setattr(storage, "Client", None)
+    with pytest.raises(CloudError, match=f"Vertex AI is Google's and {EMULATOR} is set"):
+        GcsFolders(REGION).has_files(FOLDER)
+
+
+@pytest.mark.parametrize(("count", "known_to_be_empty"), [(99, True), (100, False)])
+def test_a_folder_of_more_empty_objects_than_are_read_is_not_known_to_hold_no_files(
+    count: int, *, known_to_be_empty: bool
+) -> None:
+    client = Listing([f"m/1/{number:03}/" for number in range(count)])
+    assert GcsFolders(REGION, client=client).has_files(FOLDER) is not known_to_be_empty
+    assert client.options["prefix"] == "m/1/"
+
+
+def test_the_command_that_fills_a_folder_has_one_slash_however_the_folder_is_written() -> None:
+    with pytest.raises(RolloutError, match=r"DIR/\* gs://files/`"):
+        check_folder("gs://files/", GcsFolders(REGION, client=Listing([])))

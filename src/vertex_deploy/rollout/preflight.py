@@ -93,9 +93,10 @@ def short_of_requests(plan: Plan, gates: Sequence[Gate], rate: float) -> str:
     if not few:
         return ""
     hold, weight, requests = few[0]
+    ending = "failed" if most.inconclusive == "fail" else "inconclusive"
     return (
         f"at the traffic of stable's last hour, {weight}% held for {format_duration(hold)} gets about {requests:.0f} "
-        f"requests, and {most.label} needs {most.min_requests}: the hold would end as inconclusive; hold it longer, or "
+        f"requests, and {most.label} needs {most.min_requests}: the hold would end as {ending}; hold it longer, or "
         "lower min_requests"
     )
 

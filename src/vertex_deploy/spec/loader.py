@@ -20,7 +20,7 @@ from vertex_deploy.spec.document import MAX_BYTES, Node, got, locate, merge, par
 from vertex_deploy.spec.explain import Explainer
 from vertex_deploy.spec.fields import Shape
 from vertex_deploy.spec.groups import LOCKSTEP, disagreements, read_groups, refusal
-from vertex_deploy.spec.models import Spec
+from vertex_deploy.spec.models import NAME, Spec
 from vertex_deploy.spec.problems import Problem, did_you_mean, field_name
 from vertex_deploy.spec.units import WRITTEN
 
@@ -48,7 +48,7 @@ class Examined:
         problems: all problems of the file and of all its environments, by line.
         environments: names of the environments in the file.
         groups: the lockstep groups in the file: name -> environments.
-        name: the spec's name, where it can be read whatever else is wrong; "" if not.
+        name: the spec's name, where it is one, whatever else is wrong; "" if not.
     """
 
     spec: Spec | None
@@ -141,7 +141,7 @@ def examine_text(data: bytes, file: str, env: str | None = None) -> Examined:
     problems += disagreements(groups, specs, explainer)
     whole = merge(base, overlays[env]) if env in overlays else base
     name = whole.value["name"].value if "name" in whole.value else ""
-    named = name if isinstance(name, str) else ""
+    named = name if isinstance(name, str) and re.fullmatch(NAME, name) else ""
     return Examined(None if problems else chosen, _sorted(problems), tuple(overlays), groups, named)
 
 

@@ -210,12 +210,16 @@ class Monitoring(SpecModel):
     """Share of requests logged to BigQuery."""
 
 
+NAME = r"^[a-z]([-a-z0-9]{0,61}[a-z0-9])?$"
+"""Of a deployment."""
+
+
 class Spec(SpecModel):
     """One deploy.yaml, with an environment's overrides applied."""
 
     name: Annotated[
         str,
-        Field(pattern=r"^[a-z]([-a-z0-9]{0,61}[a-z0-9])?$"),
+        Field(pattern=NAME),
         Says("1 to 63 lower case letters, digits and hyphens that start with a letter and do not end with a hyphen"),
     ]
     """Name of the deployment: lower case letters, digits and hyphens."""

@@ -66,7 +66,7 @@ class GcsFolders:
     """See ``Folders``; through Google's client.
 
     A rehearsal stays on this machine: where Vertex AI is a Local Vertex and ``STORAGE_EMULATOR_HOST`` is not set,
-    nobody is asked.
+    nobody is asked; nor where it is Google's, which reads no emulator's files.
 
     Args:
         region: where Vertex AI is.
@@ -82,9 +82,11 @@ class GcsFolders:
     def has_files(self, url: str) -> bool:
         """See ``Folders``."""
         bucket, _, path = url.removeprefix(SCHEME).partition("/")
-        if self._client is None and aiplatform_address(self._region).plaintext and not os.environ.get(EMULATOR):
+        local, emulated = aiplatform_address(self._region).plaintext, bool(os.environ.get(EMULATOR))
+        if self._client is None and local != emulated:
+            which, is_set = ("a local one", "not set") if local else ("Google's", "set")
             raise CloudError(
-                f"{url}: Vertex AI is a local one and {EMULATOR} is not set; `vertex-deploy local env` has both",
+                f"{url}: Vertex AI is {which} and {EMULATOR} is {is_set}; `vertex-deploy local env` has both",
                 code="FAILED_PRECONDITION",
             )
         prefix = f"{path.rstrip('/')}/" if path.strip("/") else ""
@@ -94,7 +96,9 @@ class GcsFolders:
             found = self._client.bucket(bucket).list_blobs(
                 prefix=prefix, max_results=_LOOKED_AT, fields="items(name),nextPageToken", retry=None
             )
-            return any(not blob.name.endswith("/") for blob in found)
+            names = [blob.name for blob in found]
+            # Where nothing but such objects was read of a folder that has more, it is not known to be empty.
+            return len(names) >= _LOOKED_AT or any(not name.endswith("/") for name in names)
 
         return self._caller(look, where=url, what="listing files")
 
@@ -120,7 +124,7 @@ def check_folder(url: str, folders: Folders) -> None:
         if error.code != "NOT_FOUND":
             raise
         lacking, make = f"there is no bucket for {url}", "make the bucket and "
+    copy = f"gcloud storage cp -r DIR/* {url.rstrip('/')}/"
     raise RolloutError(
-        f"{lacking}, so there is no model to upload; {make}copy it there (`gcloud storage cp -r DIR/* {url}/`), or "
-        "correct model.artifact"
+        f"{lacking}, so there is no model to upload; {make}copy it there (`{copy}`), or correct model.artifact"
     )
