@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import shlex
 import signal
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.cli.desk import SPEC, Desk
-from vertex_deploy.cli import main, rollout, steer
+from vertex_deploy.cli import main, rollout, shown, steer
 from vertex_deploy.cli.output import OutputFormat
 from vertex_deploy.cli.screen import Screen
 from vertex_deploy.errors import CloudError, StateError
@@ -277,6 +278,21 @@ def test_a_timeout_that_means_nothing_is_a_wrong_command_line(desk: Desk, option
     said = desk.run("status", *options)
     assert said.code == 2
     assert words in said.error
+
+
+def test_a_warning_cannot_command_the_terminal_and_ends_nothing_if_nobody_reads_it(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown.warn("no \x1b[31mquota")
+    assert capsys.readouterr().err == "warning: no \N{REPLACEMENT CHARACTER}[31mquota\n"
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "wb", buffering=0) as raw:
+        monkeypatch.setattr(sys, "stderr", io.TextIOWrapper(raw, write_through=True))
+        with pytest.raises(BrokenPipeError):
+            sys.stderr.write("nobody reads it")
+        shown.warn("no quota")
+        monkeypatch.undo()
 
 
 def test_ctrl_c_of_who_follows_another_controller_ends_the_watching_only(desk: Desk) -> None:

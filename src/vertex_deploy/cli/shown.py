@@ -29,8 +29,11 @@ if TYPE_CHECKING:
 
 
 def warn(text: str) -> None:
-    """A line on standard error for what does not change how a command ends."""
-    sys.stderr.write(f"warning: {text}\n")
+    """A line on standard error for what does not change how a command ends, nor does it if nobody reads it."""
+    from vertex_deploy.errors import printable  # noqa: PLC0415 - --help must not wait for it
+
+    with suppress(OSError):
+        sys.stderr.write(f"warning: {printable(text)}\n")
 
 
 def writable(path: Path) -> None:
