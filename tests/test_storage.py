@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import google.auth
 import pytest
+import requests
 from google.api_core import exceptions as api
 from google.auth.credentials import AnonymousCredentials
 
@@ -22,6 +23,8 @@ class Answer:
         self.body = body
 
     def json(self) -> object:
+        if isinstance(self.body, Exception):
+            raise self.body
         return self.body
 
 
@@ -31,6 +34,9 @@ class Answer:
         ({"error": {"code": 404, "message": "The specified bucket does not exist."}}, "The specified bucket does not"),
         ({"error": "oops"}, "POST http"),
         ([], "POST http"),
+        (requests.ConnectionError("broken off"), "POST http"),
+        (requests.exceptions.StreamConsumedError(), "POST http"),
+        (RuntimeError("already consumed"), "POST http"),
     ],
 )
 def test_of_a_refused_call_the_apis_words_are_told_and_not_the_exchange(body: object, said: str) -> None:

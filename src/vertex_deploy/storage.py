@@ -114,7 +114,8 @@ def _said(error: Any) -> str:
     """What the API said: of a refused upload, the client's message is the whole exchange."""
     try:
         return str(error.response.json()["error"]["message"])
-    except (AttributeError, KeyError, TypeError, ValueError):
+    except (AttributeError, KeyError, TypeError, ValueError, OSError, RuntimeError):
+        # None, of another kind, or of a stream that broke off or was read by somebody else.
         return str(error.message)
 
 
