@@ -1,8 +1,7 @@
 """How often the judge fails a canary that is slower by exactly the margin, for latencies of several shapes.
 
-What a margin accepts is read off stable's buckets as if the tail were a normal's. Where it is heavier, a little more is
-accepted; where it ends sooner, less is, and a canary that is just within the margin may be failed more often than
-alpha::
+What a margin accepts is read off stable's buckets, which do not say where in them the requests are. Were it less than
+the margin says, a canary that is just within it would be failed more often than alpha::
 
     python -m bench.judge.margin [--runs 300] [--seed 1] [--volume 600]
 
@@ -36,7 +35,6 @@ SHAPES: dict[str, Callable[[Floats], Floats]] = {
     "uniform": lambda ms: np.clip((ms - 100) / 200, 0, 1),
 }
 """Share of requests that take at most so many milliseconds; the last two have a lighter tail than a normal."""
-
 
 PLACES = (1.0, 1.05, 1.1, 1.15)
 """All latencies are so many times longer: p95 lies elsewhere in its bucket, which is a fifth wide."""

@@ -1,8 +1,8 @@
 """Latency histograms: adding, tails and quantiles. Pure; milliseconds.
 
 Inside a bucket latencies are taken as spread evenly, as Cloud Monitoring's percentile aligners do; what a margin
-accepts is read closer (``tail_odds``). What a bucket cannot tell is never guessed in the canary's disfavour: evidence
-counts only requests that are certainly above a limit.
+accepts holds for a falling tail too (``tail_odds``). What a bucket cannot tell is never guessed in the canary's
+disfavour: evidence counts only requests that are certainly above a limit.
 """
 
 from __future__ import annotations
@@ -127,10 +127,11 @@ def within(histogram: Histogram, q: float, factor: float) -> float | None:
 def tail_odds(bounds: tuple[float, ...], counts: tuple[float, ...], limit: float, factor: float) -> float:
     """Odds ratio of exceeding ``limit`` that latencies ``factor`` times as long show against the given ones.
 
-    Inside a bucket the tail is taken as a normal's: the normal score of the share above moves evenly with the latency.
-    Were the requests spread evenly, a falling tail would have too many of them near the bucket's upper end, and far
-    more would be accepted than the margin says. Most latencies have a heavier tail than a normal (lognormal, gamma,
-    exponential, Pareto). Their score is convex, so a little more is accepted than the margin says, never less.
+    A bucket does not say where in it its requests are. They are read as spread evenly and as a normal's tail, whose
+    score of the share above moves evenly with the latency: the one is right for latencies that end sharply, the other
+    for a tail that falls (a lognormal's, gamma's, exponential's or Pareto's falls less, and has a little more above).
+    The reading that accepts more holds, so that a canary just within the margin is not failed for the shape of its
+    latencies. What is to be better must show it by the normal's reading alone.
 
     Args:
         bounds: as a histogram's.
@@ -144,12 +145,11 @@ def tail_odds(bounds: tuple[float, ...], counts: tuple[float, ...], limit: float
     # How much of the bucket lies below the target; all of a first bucket without width, which ends at 0 or less.
     reached = min(1.0, (target - low) / (bounds[index] - low)) if bounds[index] > low else 1.0
     below, inside, over = sum(counts[:index]) / total, counts[index] / total, sum(counts[index + 1 :]) / total
+    shifted = over + inside * (1 - reached)
+    # With nothing on one side there is no score.
     if reached < 1 and min(below, over) > _LEAST:
         score = reached * _NORMAL.inv_cdf(over) - (1 - reached) * _NORMAL.inv_cdf(below)
-        shifted = _NORMAL.cdf(score)
-    else:
-        # With nothing on one side there is no score: spread evenly.
-        shifted = over + inside * (1 - reached)
+        shifted = max(shifted, _NORMAL.cdf(score)) if factor > 1 else _NORMAL.cdf(score)
     share = sum(counts[bounds.index(limit) + 1 :]) / total
     share, shifted = (min(max(value, _LEAST), 1 - _LEAST) for value in (share, shifted))
     return shifted / (1 - shifted) * (1 - share) / share
