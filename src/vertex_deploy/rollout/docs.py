@@ -9,8 +9,9 @@ import sys
 from pathlib import Path
 
 from vertex_deploy.rollout.machine import SUMMARY, TRANSITIONS, Ending, Phase, diagram
+from vertex_deploy.spec.pages import write_or_check
 
-PAGE = Path("docs/reference/rollout-states.md")
+PAGE = "docs/reference/rollout-states.md"
 
 _ENDINGS = {
     Ending.PROMOTED: "The new version has all the traffic.",
@@ -43,14 +44,7 @@ def page() -> str:
 
 def main(arguments: list[str]) -> int:
     """Write the page, or check it; 1 if it is out of date."""
-    if "--check" not in arguments:
-        PAGE.parent.mkdir(parents=True, exist_ok=True)
-        PAGE.write_text(page(), encoding="utf-8")
-        return 0
-    if PAGE.is_file() and PAGE.read_text(encoding="utf-8") == page():
-        return 0
-    sys.stderr.write(f"{PAGE} is out of date; run `python -m vertex_deploy.rollout.docs`\n")
-    return 1
+    return write_or_check({PAGE: page()}, Path.cwd(), arguments, "python -m vertex_deploy.rollout.docs")
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from vertex_deploy import errors
 from vertex_deploy.spec.fields import Shape, describe
 from vertex_deploy.spec.machines import ATTACHABLE, GPU_MACHINES, TPU_MACHINES
 from vertex_deploy.spec.models import Spec
+from vertex_deploy.spec.pages import write_or_check
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -199,15 +200,7 @@ def main(arguments: Sequence[str], root: Path) -> int:
     Returns:
         0, or 1 if ``--check`` found a stale page.
     """
-    stale = [name for name, text in pages().items() if not (root / name).is_file() or (root / name).read_text() != text]
-    if "--check" in arguments:
-        for name in stale:
-            sys.stderr.write(f"{name} is stale; run {COMMAND}\n")
-        return 1 if stale else 0
-    for name in stale:
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_text(pages()[name])
-    return 0
+    return write_or_check(pages(), root, arguments, COMMAND)
 
 
 if __name__ == "__main__":

@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 from google.cloud import monitoring_v3 as m
 
+from vertex_deploy.spec.pages import write_or_check
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-PAGE = Path("docs/reference/local-alerting.md")
+PAGE = "docs/reference/local-alerting.md"
 
 
 class Use(StrEnum):
@@ -160,14 +162,7 @@ def page() -> str:
 
 def main(arguments: Sequence[str]) -> int:
     """Write the page, or check it; 1 if it is out of date."""
-    if "--check" not in arguments:
-        PAGE.parent.mkdir(parents=True, exist_ok=True)
-        PAGE.write_text(page(), encoding="utf-8")
-        return 0
-    if PAGE.is_file() and PAGE.read_text(encoding="utf-8") == page():
-        return 0
-    sys.stderr.write(f"{PAGE} is out of date; run `python -m vertex_deploy.local.alerting.fields`\n")
-    return 1
+    return write_or_check({PAGE: page()}, Path.cwd(), arguments, "python -m vertex_deploy.local.alerting.fields")
 
 
 if __name__ == "__main__":
