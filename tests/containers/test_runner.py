@@ -113,8 +113,9 @@ def test_ticks_in_the_container_take_a_rollout_from_a_bucket_to_its_end(
 
     def phases_kept() -> set[str]:
         # Not `rollout status`: on a slow machine one takes as long as the hold.
-        records = [blob for blob in bucket.list_blobs(prefix="team/") if blob.name.endswith("/record.json")]
-        return {json.loads(blob.download_as_bytes())["phase"] for blob in records}
+        names = [blob.name for blob in bucket.list_blobs(prefix="team/") if blob.name.endswith("/record.json")]
+        # By name: a blob that was listed stands for one generation, which the controller may have replaced by now.
+        return {json.loads(bucket.blob(name).download_as_bytes())["phase"] for name in names}
 
     rollouts.write("one")
     code, out = rollouts.run("start", *WHERE)
