@@ -257,6 +257,11 @@ def test_a_signal_that_is_ignored_stays_ignored(desk: Desk) -> None:
         assert desk.run("start", "--plain").code == 0
 
 
+def test_a_system_without_sighup_runs_commands_too(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(signal, "SIGHUP")
+    assert desk.run("start", "--plain").code == 0
+
+
 def test_waiting_has_an_end_where_one_is_given(desk: Desk) -> None:
     desk.world.start()
     said = desk.run("status", "--wait", "--timeout", "10m")

@@ -326,7 +326,7 @@ def split(said: tuple[int, dict[str, Any]]) -> dict[str, int]:
 def test_a_good_version_is_promoted_and_watched_to_its_end(stories: Any) -> None:
     story = stories(good)
     code, view = story.said["start"]
-    assert (code, view["ending"], split((code, view))) == (0, "promoted", {"canary": 100}), view["reason"]
+    assert (code, view["ending"], split((code, view))) == (0, "promoted", {"stable": 100}), view["reason"]
     assert set(story.answers) == {"one", "two"}
     assert {found["outcome"] for found in readings(story).values() if not found["dry_run"]} == {"pass"}
     assert "holding" in story.text
@@ -436,7 +436,7 @@ def test_an_alert_of_stable_alone_is_not_blamed_on_the_canary(stories: Any) -> N
 def test_a_promoted_version_can_be_taken_back_while_stable_is_warm(stories: Any) -> None:
     story = stories(back_after_promotion)
     code, view = story.said["start"]
-    assert (code, view["phase"], split((code, view))) == (0, "keeping_stable", {"canary": 100}), view["reason"]
+    assert (code, view["phase"], split((code, view))) == (0, "keeping_stable", {"promoted": 100}), view["reason"]
     code, view = story.said["rollback"]
     assert (code, view["ending"], split((code, view))) == (10, "rolled_back", {"stable": 100})
     assert set(story.answers) == {"one"}

@@ -130,6 +130,48 @@ def test_a_rollout_with_nothing_to_do_shows_no_version_that_was_never_deployed()
     assert [(share.role, share.id, share.actual) for share in found.shares] == [("stable", serving, 100)]
 
 
+def roles(world: World) -> list[tuple[str, str, int]]:
+    canary = world.record().canary
+    return [(share.role, share.id.replace(canary, "CANARY"), share.actual) for share in view(world).shares]
+
+
+def test_a_version_that_has_all_traffic_is_promoted_while_stable_is_kept_and_stable_after_that() -> None:
+    world = World()
+    controller = world.start()
+    while controller.record.phase is not Phase.KEEPING_STABLE:
+        step(controller)
+    assert roles(world) == [("stable", "111", 0), ("promoted", "CANARY", 100)]
+    assert (
+        "│  ├─ stable   ····················   0%  111  m@1  replicas unknown\n"
+        "│  └─ promoted ████████████████████ 100%  CANARY  m@2  replicas unknown\n"
+    ) in text(world)
+    world.ask(Verb.PAUSE)
+    controller.run()
+    assert controller.record.phase is Phase.PAUSED
+    assert roles(world)[1] == ("promoted", "CANARY", 100)
+    world.ask(Verb.RESUME)
+    controller.run()
+    assert view(world).ending == "promoted"
+    assert roles(world) == [("previous", "111", 0), ("stable", "CANARY", 100)]
+    assert [share["role"] for share in view(world).to_json()["shares"]] == ["previous", "stable"]
+
+
+def test_a_version_that_is_taken_back_after_promotion_is_the_canary_again() -> None:
+    world = World(spec=spec_with(keep_stable="5m"))
+    controller = world.start()
+    while controller.record.phase is not Phase.KEEPING_STABLE:
+        step(controller)
+    world.ask(Verb.ROLLBACK)
+    controller.run()
+    assert roles(world) == [("stable", "111", 100), ("canary", "CANARY", 0)]
+
+
+def test_the_first_version_of_an_endpoint_is_stable_once_it_serves() -> None:
+    world = World(first=True)
+    world.run()
+    assert roles(world) == [("stable", "CANARY", 100)]
+
+
 def test_exit_codes_of_the_other_endings() -> None:
     aborted = World(spec=spec_with(keep_stable="5m"))
     controller = aborted.start()

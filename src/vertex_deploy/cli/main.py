@@ -149,8 +149,9 @@ def _interruptible(settings: dict[str, Any]) -> Iterator[None]:
         settings["signal"] = number
         raise KeyboardInterrupt
 
-    # One that is ignored, as under nohup, stays ignored.
-    ours = [n for n in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) is signal.SIG_DFL]
+    # Windows has no SIGHUP. One that is ignored, as under nohup, stays ignored.
+    known = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    ours = [number for number in known if signal.getsignal(number) is signal.SIG_DFL]
     for number in ours:
         signal.signal(number, end)
     try:

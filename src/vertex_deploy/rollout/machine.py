@@ -113,7 +113,7 @@ SUMMARY: Mapping[Phase, str] = {
     Phase.AWAITING_APPROVAL: "Waits at its split for somebody's approval of the next step; gates still watch.",
     Phase.AWAITING_GROUP: "Waits until every member of its lockstep group is as far; gates still watch.",
     Phase.PAUSED: "Stands still and waits for a person; unless one paused it, each tick still watches.",
-    Phase.KEEPING_STABLE: "The canary has all traffic; stable stays warm; absolute gates still watch.",
+    Phase.KEEPING_STABLE: "The new version has all traffic; stable stays warm; absolute gates still watch.",
     Phase.REMOVING_STABLE: "Undeploys the old version, if it has no traffic.",
     Phase.ROLLING_BACK: "Gives the canary's traffic back to stable with one update.",
     Phase.REMOVING_CANARY: "Undeploys the canary, if it has no traffic.",

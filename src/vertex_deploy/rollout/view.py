@@ -35,7 +35,8 @@ class Share:
     """One version, its traffic and its replicas.
 
     Args:
-        role: stable, canary or other.
+        role: what it is at that moment: stable and canary until all traffic has moved; then, while stable is kept,
+            stable and promoted; once that is over, previous and stable. Or other: of somebody else.
         id: deployed model id.
         model: such as m@2, or "" where that is not known.
         desired: its traffic as it should be, percent.
@@ -203,7 +204,8 @@ def lines(view: View) -> list[str]:
     if view.phase in _NEXT:
         found.append(f"├─ {_NEXT[view.phase]}")
     if view.shares:
-        shares = [_share_line(share, over=bool(view.ended)) for share in view.shares]
+        width = max(len(share.role) for share in view.shares)
+        shares = [_share_line(share, width, over=bool(view.ended)) for share in view.shares]
         found += [f"├─ endpoint {short(view.endpoint)}", *_branch(shares)]
     if view.gates:
         widths = (max(len(gate.gate) for gate in view.gates), max(len(gate.kind) for gate in view.gates))
@@ -232,12 +234,13 @@ def _branch(entries: list[str]) -> list[str]:
     return [f"│  {'└' if number == len(entries) else '├'}─ {entry}" for number, entry in enumerate(entries, 1)]
 
 
-def _share_line(share: Share, *, over: bool) -> str:
+def _share_line(share: Share, width: int, *, over: bool) -> str:
     bar = ("█" * round(share.actual * _BAR / 100)).ljust(_BAR, "·")
     off = "" if share.actual == share.desired else f"  (desired {share.desired}%)"
     # At the end, what has no traffic is undeployed as a rule, and the API no longer speaks of its replicas.
     gone = over and share.replicas is None and not share.actual
-    parts = (f"{share.role:<6} {bar} {share.actual:>3}%{off}", share.id, share.model, "" if gone else _replicas(share))
+    replicas = "" if gone else _replicas(share)
+    parts = (f"{share.role:<{width}} {bar} {share.actual:>3}%{off}", share.id, share.model, replicas)
     return "  ".join(part for part in parts if part)
 
 
@@ -271,11 +274,12 @@ def quantity(value: float | None, unit: str) -> str:
 
 
 def _shares(record: Record) -> tuple[Share, ...]:
-    versions = [("stable", record.stable, record.stable_model)]
     # Where stable was that version already, nothing was ever deployed under the id that was chosen.
     idle = record.over and record.ending is Ending.PROMOTED and not record.actual.get(record.canary)
+    old, new = ("stable", "canary") if idle else _roles(record)
+    versions = [(old, record.stable, record.stable_model)]
     if (record.model and not idle) or record.actual.get(record.canary):
-        versions.append(("canary", record.canary, record.model))
+        versions.append((new, record.canary, record.model))
     known = {deployed for _, deployed, _ in versions if deployed}
     others = sorted((set(record.actual) | set(record.split)) - known)
     return tuple(
@@ -285,9 +289,18 @@ def _shares(record: Record) -> tuple[Share, ...]:
     )
 
 
+def _roles(record: Record) -> tuple[str, str]:
+    """What the old version and the new one are now: see ``Share``."""
+    if record.over and record.ending is Ending.PROMOTED:
+        return "previous", "stable"
+    standing = record.phase in {Phase.PAUSED, Phase.AWAITING_GROUP} and set(record.split) == {record.canary}
+    kept = standing or record.phase in {Phase.KEEPING_STABLE, Phase.REMOVING_STABLE}
+    return "stable", "promoted" if kept else "canary"
+
+
 def _share(record: Record, role: str, deployed: str, model: str | None) -> Share:
     # The spec at hand is the canary's: that of another version may have asked for other numbers.
-    wanted = _wanted_replicas(record.spec) if role == "canary" else {}
+    wanted = _wanted_replicas(record.spec) if deployed == record.canary else {}
     return Share(
         role=role,
         id=deployed,
