@@ -147,7 +147,7 @@ def test_a_version_that_has_all_traffic_is_promoted_while_stable_is_kept_and_sta
     ) in text(world)
     world.ask(Verb.PAUSE)
     controller.run()
-    assert controller.record.phase is Phase.PAUSED
+    assert view(world).phase == "paused"
     assert roles(world)[1] == ("promoted", "CANARY", 100)
     world.ask(Verb.RESUME)
     controller.run()
