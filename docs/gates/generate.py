@@ -19,8 +19,10 @@ from vertex_deploy.rollout.judge import Judge, Reading, Verdict, run_history
 from vertex_deploy.rollout.judge.history import Entry, read_history, replay_entries
 from vertex_deploy.spec import load
 from vertex_deploy.spec.gates import Gate
+from vertex_deploy.spec.pages import write_or_check
 
-HERE = Path(__file__).parent
+ROOT = Path(__file__).resolve().parents[2]
+COMMAND = "python docs/gates/generate.py"
 START = datetime(2026, 11, 21, 10, 0, tzinfo=UTC)
 BOUNDS = (100.0, 150.0, 200.0, 300.0, 400.0, 500.0, 700.0, 1000.0)
 NOTE = "<!-- Written by docs/gates/generate.py; do not edit. -->\n"
@@ -286,7 +288,7 @@ A canary rated like stable does not meet "at least 5% better":
 
 def criteria() -> str:
     """The page on the decision criteria of examples/judge, judged on the history that is recorded there."""
-    example = HERE.parents[1] / "examples" / "judge"
+    example = ROOT / "examples" / "judge"
     gates = load(example / "deploy.yaml").rollout.gates
     seen = run_history(example / "history.json", gates)
     entries = read_history(example / "history.json")
@@ -365,19 +367,10 @@ PAGES = {
 }
 
 
-def main(argv: list[str]) -> int:
-    """Write or check the pages."""
-    stale = []
-    for name, make in PAGES.items():
-        path, text = HERE / name, make()
-        if "--check" in argv:
-            if not path.exists() or path.read_text(encoding="utf-8") != text:
-                stale.append(name)
-        else:
-            path.write_text(text, encoding="utf-8")
-    if stale:
-        sys.stderr.write(f"stale: {', '.join(stale)}; run: python docs/gates/generate.py\n")
-    return 1 if stale else 0
+def main(arguments: list[str]) -> int:
+    """Write the pages, or with ``--check`` name those that are stale."""
+    texts = {f"docs/gates/{name}": make() for name, make in PAGES.items()}
+    return write_or_check(texts, ROOT, arguments, COMMAND)
 
 
 if __name__ == "__main__":

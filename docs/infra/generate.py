@@ -16,8 +16,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-HERE = Path(__file__).parent
-ROOT = HERE.parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 warnings.simplefilter("ignore", DeprecationWarning)  # pulumi-gcp's own, at its import
 
@@ -27,6 +26,7 @@ import yaml  # noqa: E402
 from infra import __main__ as program  # noqa: E402
 from infra.components import identity  # noqa: E402
 from tests.infra.recorder import Made, Recording, record  # noqa: E402
+from vertex_deploy.spec.pages import write_or_check  # noqa: E402
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -172,15 +172,8 @@ def main(arguments: list[str]) -> int:
     Returns:
         0, or 1 if ``--check`` found a stale page.
     """
-    texts = pages()
-    stale = [name for name, text in texts.items() if not (HERE / name).is_file() or (HERE / name).read_text() != text]
-    for name in stale:
-        if "--check" in arguments:
-            sys.stderr.write(f"docs/infra/{name} is stale; run {COMMAND}\n")
-            continue
-        (HERE / name).parent.mkdir(parents=True, exist_ok=True)
-        (HERE / name).write_text(texts[name])
-    return 1 if stale and "--check" in arguments else 0
+    texts = {f"docs/infra/{name}": text for name, text in pages().items()}
+    return write_or_check(texts, ROOT, arguments, COMMAND)
 
 
 if __name__ == "__main__":

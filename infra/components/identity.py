@@ -8,7 +8,8 @@ Without approval (``infra.triggers.approval: false``) the build itself starts th
 rollout's role too; with approval it deploys nothing.
 
 Deliberately not created: keys of service accounts (nobody needs one), grants to people, grants on topics, secrets and
-accounts (``target.service_account``) of other projects, Google's own service agents and what they need on a
+accounts (``target.service_account``) of other projects, a grant on Compute Engine's default account (it may edit the
+whole project, and its project is known by number only), Google's own service agents and what they need on a
 customer-managed key.
 """
 

@@ -8,8 +8,8 @@ rollouts and their schedule come in from outside, since Cloud Build, Cloud Run a
 Google's.
 
 Deliberately not created: Private Service Connect endpoints of consumers in other projects (they belong there), VPN and
-interconnects, DNS zones, a shared VPC's host project, and access levels, by which people get into the perimeter: the
-spec names those that are there.
+interconnects, DNS zones, a shared VPC's host project, access levels, by which people get into the perimeter (the spec
+names those that are there), and its egress policies, which are left as they are.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import pulumi
 from pulumi_gcp import accesscontextmanager, compute, networkconnectivity, servicenetworking
 
-from infra.components.base import Component, asked
+from infra.components.base import Component, asked, child_options
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,6 +37,8 @@ NODE_SERVICES = ("logging.googleapis.com", "sts.googleapis.com")
 Service Account Credentials API, which is asked too, is none of those that VPC Service Controls restricts."""
 PODS, SERVICES = "pods", "services"
 """Names of the secondary ranges."""
+PERIMETER_NAME = 50
+"""Characters of a perimeter's name at most; it is letters, digits and underscores (gcloud access-context-manager)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -226,7 +228,7 @@ class Network(Component):
         )
 
     def _perimeter(self, name: str, args: NetworkArgs, wanted: Perimeter) -> None:
-        title = args.network.replace("-", "_")
+        title = wanted.name or perimeter_name(args.network, wanted.project_number)
         services = list(wanted.services)
         accesscontextmanager.ServicePerimeter(
             f"{name}-perimeter",
@@ -243,8 +245,23 @@ class Network(Component):
                 ),
                 ingress_policies=[_ingress(args.callers, services)] if args.callers else None,
             ),
-            opts=self.child(protect=args.protect),
+            opts=perimeter_options(self, protect=args.protect),
         )
+
+
+def perimeter_name(network: str, project_number: str) -> str:
+    """A name that no other project's perimeter has: one access policy serves a whole organization."""
+    return f"{network.replace('-', '_')[: PERIMETER_NAME - 1 - len(project_number)]}_{project_number}"
+
+
+def perimeter_options(parent: pulumi.Resource, *, protect: bool) -> pulumi.ResourceOptions:
+    """Options of the perimeter: a project is in one at most, so the old one goes before one of another name comes.
+
+    Egress policies are left to those who know what is outside, such as where GKE's nodes get their GPU drivers.
+    """
+    options = child_options(parent, protect=protect, ignore=("status.egressPolicies",))
+    options.delete_before_replace = True
+    return options
 
 
 def _ingress(

@@ -14,8 +14,9 @@ from typing import Any
 
 from vertex_deploy.spec import regions
 from vertex_deploy.spec.machines import ACCELERATORS, ATTACHABLE, GPU_MACHINES
+from vertex_deploy.spec.pages import write_or_check
 
-HERE = Path(__file__).parent
+ROOT = Path(__file__).resolve().parents[2]
 COMMAND = "python -m infra.policies.generate"
 NAMES = (
     "private-in-production",
@@ -61,13 +62,8 @@ def main(arguments: list[str]) -> int:
     Returns:
         0, or 1 if ``--check`` found a stale file.
     """
-    stale = [n for n, text in files().items() if not (HERE / n).is_file() or (HERE / n).read_text() != text]
-    for name in stale:
-        if "--check" in arguments:
-            sys.stderr.write(f"infra/policies/{name} is stale; run {COMMAND}\n")
-        else:
-            (HERE / name).write_text(files()[name])
-    return 1 if stale and "--check" in arguments else 0
+    texts = {f"infra/policies/{name}": text for name, text in files().items()}
+    return write_or_check(texts, ROOT, arguments, COMMAND)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import inspect
 import json
 import re
 from dataclasses import FrozenInstanceError, fields, is_dataclass
@@ -10,6 +11,7 @@ pytest.importorskip("pulumi")
 
 import pulumi
 from pulumi.runtime import rpc
+from pulumi_gcp import accesscontextmanager
 
 from infra.components import (
     alerts,
@@ -188,6 +190,39 @@ def test_a_perimeter_restricts_the_services_inside():
     assert status["vpcAccessibleServices"] == {"enableRestriction": True, "allowedServices": ["RESTRICTED-SERVICES"]}
     assert "ingressPolicies" not in status
     assert "accessLevels" not in status
+
+
+def test_perimeters_of_two_projects_have_two_names_under_one_policy():
+    names = [network.perimeter_name("n" * 63, number) for number in ("123456", "123457", "9" * 20)]
+    assert len(set(names)) == len(names)
+    assert all(re.fullmatch(r"[A-Za-z]\w{0,49}", name, re.ASCII) for name in names), names
+    assert network.perimeter_name("lite-private", "123456") == "lite_private_123456"
+
+
+@pytest.mark.parametrize(("given", "name"), [("", "lite0_123456"), (", name: of_the_project", "of_the_project")])
+def test_a_perimeter_that_is_there_is_adopted_by_its_name(given, name):
+    wanted = spec(f"{{network: {{perimeter: {{policy: accessPolicies/1, project_number: '123456'{given}}}}}}}")
+    inputs = network_of(wanted).one("ServicePerimeter").inputs
+    assert inputs["name"] == f"accessPolicies/1/servicePerimeters/{name}"
+    assert inputs["title"] == name
+
+
+def test_a_project_is_in_one_perimeter_so_the_old_one_goes_before_the_new_one_comes():
+    found = []
+
+    def make() -> None:
+        found.append(network.perimeter_options(pulumi.ComponentResource("a:b:C", "parent"), protect=True))
+
+    record(make)
+    assert [(options.delete_before_replace, options.protect) for options in found] == [(True, True)]
+
+
+def test_egress_policies_of_a_perimeter_are_somebody_elses():
+    perimeter = "{network: {perimeter: {policy: accessPolicies/1, project_number: '123456'}}}"
+    made = network_of(spec(perimeter)).one("ServicePerimeter")
+    assert made.ignored == ["status.egressPolicies"]
+    # The path is of properties that there are.
+    assert "egress_policies" in inspect.signature(accesscontextmanager.ServicePerimeterStatusArgs.__init__).parameters
 
 
 def test_people_get_into_a_perimeter_by_the_access_levels_that_the_spec_names():

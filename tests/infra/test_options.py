@@ -68,6 +68,7 @@ TAKEN = {
     "Router": ("name", COMPUTE),
     "RouterNat": ("name", COMPUTE),
     "ServiceConnectionPolicy": ("name", COMPUTE),
+    "ServicePerimeter": ("name", r"accessPolicies/1/servicePerimeters/[a-zA-Z]\w{0,49}"),
     "Slo": ("sloId", r"[a-zA-Z0-9-]{1,64}"),
     "Subnetwork": ("name", COMPUTE),
     "Trigger": ("name", r"[a-zA-Z0-9]([-a-zA-Z0-9]{0,62}[a-zA-Z0-9])?"),

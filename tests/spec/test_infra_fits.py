@@ -133,6 +133,8 @@ def test_a_machine_whose_database_lacks_zones_refuses_none(monkeypatch, missing)
         (PERIMETER + f"services: [{STORAGE}, {STORAGE}]}}}}}}\n", f"services[1]: {STORAGE} is written twice"),
         (PERIMETER + "access_levels: [accessPolicies/2/accessLevels/x]}}}\n", "is no access level of the policy"),
         (PERIMETER + "access_levels: [office]}}}\n", "write accessPolicies/1/accessLevels/NAME"),
+        (PERIMETER + "name: my-net}}}\n", "name: 'my-net' is no name of a perimeter"),
+        (PERIMETER + f"name: {'n' * 51}}}}}}}\n", "is no name of a perimeter; write at most 50 letters"),
         (PERIMETER + "services: []}}}\n", "services: a perimeter of no service restricts nothing"),
         (
             f"infra: {{network: {{}}, gke: {{nodes: {{default-pool: {NODES}}}}}}}\n",
@@ -215,6 +217,29 @@ def test_an_objective_of_more_than_cloud_monitoring_takes_is_refused_where_its_l
     assert problems(GOOD + strict.replace("0.005%", "0.01%") + SLO) == []
     # The objective of error_rate is that of the rollout's gate, 99.5%.
     assert problems(GOOD + strict.replace("rejection_rate", "error_rate") + SLO) == []
+
+
+@pytest.mark.parametrize(
+    ("told", "path"),
+    [
+        ("pubsub: projects/PROJECT/topics/rollouts", "rollout.notify[0].pubsub"),
+        ("slack: projects/PROJECT/secrets/s/versions/latest", "rollout.notify[0].slack"),
+        ("webhook: https://example.com, secret: projects/PROJECT/secrets/s/versions/1", "rollout.notify[0].secret"),
+    ],
+)
+def test_what_a_rollout_is_granted_is_named_by_its_projects_id(told, path):
+    text = swap(("  gates:", f"  notify: [{{{told}}}]\n  gates:"))
+    assert problems(text.replace("PROJECT", "my-project")) == []
+    (found,) = problems(text.replace("PROJECT", "123456789012"))
+    assert f"{path}: the project is a number, 123456789012; grants go by its id; write its id (gcloud" in found
+
+
+def test_the_token_of_prometheus_is_named_by_its_projects_id():
+    token = "projects/123456/secrets/s/versions/1"
+    text = GOOD + f"monitoring: {{prometheus: {{url: https://p.example.com, token: {token}}}}}\n"
+    (found,) = problems(text)
+    assert "monitoring.prometheus.token: the project is a number, 123456" in found
+    assert problems(text.replace("projects/123456", "projects/my-project")) == []
 
 
 @pytest.mark.parametrize(("gpu", "profiles"), PARTITIONS.items())

@@ -32,6 +32,8 @@ class Perimeter(SpecModel):
     """Access policy, accessPolicies/NUMBER."""
     project_number: str
     """Number of the project inside."""
+    name: str | None = None
+    """Name in the access policy; NETWORK_NUMBER of network and project where absent. Written to adopt one."""
     services: tuple[str, ...] = (
         "aiplatform.googleapis.com",
         "artifactregistry.googleapis.com",

@@ -34,6 +34,8 @@ _TAKEN = ("default", "gmp-public", "gmp-system")
 _BRANCH = re.compile(r"\^?\w([\w/-]|\\?[./-])*\$?", re.ASCII)
 _PATH = re.compile(r"[\w.-]+(/[\w.-]+)*", re.ASCII)
 _SERVICE = re.compile(r"[a-z][a-z0-9-]*\.googleapis\.com")
+_PERIMETER = re.compile(r"[A-Za-z]\w{0,49}", re.ASCII)
+_BY_NUMBER = re.compile(r"projects/[0-9]+/(topics|secrets)/.*")
 _LOCATION = re.compile(r"projects/[^/]+/locations/([^/]+)/.*")
 
 
@@ -235,10 +237,28 @@ def perimeter(infra: Infra) -> Iterator[Finding]:
     if not asked.services:
         fix = "remove it, or infra.network.perimeter"
         yield Finding((*base, "services"), "a perimeter of no service restricts nothing", fix)
+    if asked.name is not None and not _PERIMETER.fullmatch(asked.name):
+        fix = "write at most 50 letters, digits and underscores that start with a letter, without accessPolicies/"
+        yield Finding((*base, "name"), f"{asked.name[:60]!r} is no name of a perimeter", fix)
     for index, level in enumerate(asked.access_levels):
         if not re.fullmatch(rf"{re.escape(asked.policy)}/accessLevels/[A-Za-z]\w*", level, re.ASCII):
             fix = f"write {asked.policy[:40]}/accessLevels/NAME"
             yield Finding((*base, "access_levels", index), f"{level[:60]!r} is no access level of the policy", fix)
+
+
+def granted(rollout: Rollout, monitoring: Monitoring) -> Iterator[Finding]:
+    """Topics and secrets say their project by its id: by a number, `pulumi up` cannot tell which it has to grant."""
+    written: list[tuple[Path, str | None]] = []
+    for index, told in enumerate(rollout.notify):
+        base = ("rollout", "notify", index)
+        written += [((*base, name), getattr(told, name)) for name in ("secret", "slack", "pubsub")]
+    if monitoring.prometheus is not None:
+        written.append((("monitoring", "prometheus", "token"), monitoring.prometheus.token))
+    for path, reference in written:
+        if reference is not None and _BY_NUMBER.fullmatch(reference):
+            number = reference.split("/")[1][:20]
+            fix = f"write its id (gcloud projects describe {number})"
+            yield Finding(path, f"the project is a number, {number}; grants go by its id", fix)
 
 
 def goals(rollout: Rollout, monitoring: Monitoring, infra: Infra) -> Iterator[Finding]:
@@ -270,6 +290,7 @@ CHECKS = (
     (("infra",), cluster),
     (("infra",), repeated),
     (("infra",), perimeter),
+    (("rollout", "monitoring"), granted),
     (("rollout", "monitoring", "infra"), goals),
 )
 """Needed sections and check, in the order of the file."""
