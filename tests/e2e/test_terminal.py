@@ -36,6 +36,8 @@ WIDE, NARROW, LINES = 110, 50, 40
 CLEAR_SCREEN, ESCAPE = "\x1b[2J", "\x1b"
 FRAME = b"tty  holding  "
 HEAD = re.compile(r"tty  holding  step 1 of 2 \(20%\)  \w+ left")
+LAST = "└─"
+"""What the last line of a tree begins with."""
 
 # A terminal of its own; Ctrl-C as a person's, also where the test run itself ignores it.
 PROGRAM = """
@@ -111,13 +113,24 @@ class Terminal:
         Between two frames, the program held still: one that was drawn for the old width and read after it would stand
         on this screen as no terminal shows it.
         """
-        self.frames(1)
-        self.process.send_signal(signal.SIGSTOP)
-        until(lambda: self._state() == "T")
-        self.read()
+
+        def held() -> bool:
+            self.frames(1)
+            self.process.send_signal(signal.SIGSTOP)
+            until(lambda: self._state() == "T")
+            self.read()
+            if not self.whole():
+                self.process.send_signal(signal.SIGCONT)
+            return self.whole()
+
+        until(held)
         termios.tcsetwinsize(self._main, (LINES, columns))
         self._screen.resize(LINES, columns)
         self.process.send_signal(signal.SIGCONT)
+
+    def whole(self) -> bool:
+        """Whether the tree on the screen is drawn to its end: what was sent may have come in part."""
+        return any(HEAD.search(line) for line in self.lines) and any(line.startswith(LAST) for line in self.lines)
 
     def _state(self) -> str:
         """Of the process; see proc(5)."""
@@ -147,17 +160,14 @@ def rollouts(vertex) -> Iterator[Rollouts]:
     return found
 
 
-def holding(terminal: Terminal) -> bool:
-    return any(HEAD.search(line) for line in terminal.lines)
-
-
 def test_a_rollout_in_a_terminal_is_resized_interrupted_and_gone_on_with(rollouts: Rollouts) -> None:
     rollouts.write("two")
     terminal = Terminal(rollouts, "start")
-    terminal.until(lambda: holding(terminal))
+    terminal.until(terminal.whole)
     for columns in (NARROW, WIDE, NARROW):
         terminal.resize(columns)
         terminal.frames(3)
+        terminal.until(terminal.whole)
         heads = [line for line in terminal.lines if line.startswith("tty  holding")]
         assert len(heads) == 1, "\n".join(terminal.lines)
         assert any("canary" in line and "20%" in line for line in terminal.lines)
@@ -176,7 +186,7 @@ def test_a_rollout_in_a_terminal_is_resized_interrupted_and_gone_on_with(rollout
     assert sorted(split) == sorted(deployed)
 
     again = Terminal(rollouts, "start")
-    again.until(lambda: holding(again))
+    again.until(again.whole)
     code, out = rollouts.run("promote")
     assert "promote by" in out
     assert again.ended() == 0, again.lines
@@ -192,7 +202,7 @@ def test_plain_lines_in_a_terminal_and_who_only_watches_ends_nothing(rollouts: R
     first = rollouts.begin("start")
     until(lambda: rollouts.record()["phase"] == "holding", process=first)
     watching = Terminal(rollouts, "watch")
-    watching.until(lambda: holding(watching))
+    watching.until(watching.whole)
     watching.type(b"\x03")
     assert watching.ended() == 130
     assert WATCHED in watching.text
