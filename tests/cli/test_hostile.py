@@ -428,6 +428,64 @@ def test_before_the_first_rollout_a_file_with_problems_is_what_is_wrong(desk: De
     assert "containr" in said.error
 
 
+CONFLICT = "<<<<<<< HEAD\n=======\n>>>>>>> theirs\n"
+
+
+@pytest.mark.parametrize("verb", [*READING, *STEERING, "tick", "retry"])
+def test_a_rollout_is_found_by_the_line_with_its_name_in_a_file_that_is_not_yaml(held: Desk, verb: str) -> None:
+    if verb in {"resume", "retry"}:
+        held.run("pause" if verb == "resume" else "abort")
+    held.file.write_text(held.file.read_text() + CONFLICT)
+    said = held.run(verb, *(("--plain",) if verb in STEERING else ()))
+    assert said.err.splitlines()[0].startswith(f"warning: {held.file}:")
+    assert said.code == {"abort": 11, "rollback": 10, "pause": 12}.get(verb, 0)
+
+
+@pytest.fixture
+def held_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
+    """A rollout of the environment ``there`` that deploys, and nobody drives it."""
+    desk = Desk(tmp_path, monkeypatch, SPEC | {"environments": {"there": {}}})
+    desk.world.target.stuck.add("deploy")
+    sleeps = iter(range(60))
+
+    def interrupt() -> None:
+        if next(sleeps, None) is None:
+            desk.clock.meanwhile = lambda: None
+            raise KeyboardInterrupt
+
+    desk.clock.meanwhile = interrupt
+    assert desk.run("start", "--env", "there", "--plain").code == 130
+    desk.world.target.stuck.clear()
+    return desk
+
+
+@pytest.mark.parametrize("content", ["name: lite0\n" + CONFLICT, "name: lite0\n", yaml.safe_dump(SPEC)])
+def test_a_rollout_of_an_environment_is_found_though_the_file_has_lost_it(held_there: Desk, content: str) -> None:
+    held_there.file.write_text(content)
+    assert held_there.run("abort").code == 3 + 3 * (content == yaml.safe_dump(SPEC)), "that is another's"
+    assert held_there.run("abort", "--env", "elsewhere").code == 3
+    assert held_there.run("retry", "--env", "there").code == 3, "whether it goes alone is not known"
+    for unset in ("", "../there"):
+        assert held_there.run("abort", "--env", unset).code == 3
+    assert held_there.run("abort", "--env", "there", "--plain").code == 11
+
+
+@pytest.mark.parametrize("verb", ["abort", "status", "tick"])
+def test_without_a_file_or_a_name_in_it_it_is_said_what_is_enough(held_there: Desk, verb: str) -> None:
+    enough = (
+        "a rollout goes by its own spec: to look at it or steer it, a file with the line `name: NAME` is enough, "
+        "and --env ENV where it is kept as NAME@ENV (lite0@there)"
+    )
+    for given in ((), ("--env", "there")):
+        said = held_there.run(verb, *given, file=held_there.folder / "gone.yaml")
+        assert (said.code, said.error.endswith(f"give the path of a deploy.yaml; {enough}")) == (2, True)
+        held_there.file.write_text(CONFLICT)
+        said = held_there.run(verb, *given)
+        assert (said.code, said.err.splitlines()[-1]) == (3, f"error: {enough}")
+    start = held_there.run("start", "--env", "there", file=held_there.folder / "gone.yaml")
+    assert start.error.endswith("give the path of a deploy.yaml")
+
+
 @pytest.mark.parametrize("verb", ["abort", "status", "history"])
 @pytest.mark.parametrize("name", ["My App!", "../lite0", "lite0@us", "a" * 300])
 def test_a_name_that_is_none_is_what_is_wrong_with_the_file(held: Desk, verb: str, name: str) -> None:

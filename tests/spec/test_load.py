@@ -208,6 +208,11 @@ def test_storage_that_cannot_be_read_is_a_state_error(data):
         ("colour: blue\n", None, ""),
         ("name: a\nname: b\n", None, ""),
         ("- a\n", None, ""),
+        ("a: [\nname: b\n", None, "b"),
+        ("name: 'b'  # ours\r\n<<<<<<< HEAD\r\n", "prod", "b"),
+        ("<<<<<<< HEAD\nname: a\n=======\nname: b\n>>>>>>> theirs\n", None, ""),
+        ("a: [\n  name: b\nname: B!\nname: [b]\nname: \"b'\n", None, ""),
+        ("name: b\n\0", None, "b"),
     ],
 )
 def test_the_name_is_read_whatever_else_is_wrong(write, text, env, name):

@@ -52,19 +52,22 @@ def group_named(spec_file: Path, env: str | None, root: str, *, sound: bool = Fa
         UsageError: the file cannot be read, or the store's place is none.
     """
     from vertex_deploy.errors import SpecError  # noqa: PLC0415 - --help must not wait for it
-    from vertex_deploy.rollout.engine import open_store  # noqa: PLC0415 - see above
+    from vertex_deploy.rollout.engine import key_named, open_store  # noqa: PLC0415 - see above
     from vertex_deploy.spec import examine  # noqa: PLC0415 - see above
 
-    if env is None or not (names := examine(spec_file, env).groups.get(env, ())):
+    if env is None:
         return None
-    found = {name: shown.key_in(spec_file, name) for name in names}
-    problems = list(dict.fromkeys(problem for _, _, each in found.values() for problem in each))
-    if problems and sound:
+    whole = examine(spec_file, env) if sound else shown.examined_in(spec_file, env, root)
+    if not (names := whole.groups.get(env, ())):
+        return None
+    found = {name: examine(spec_file, name) for name in names}
+    problems = list(dict.fromkeys(str(problem) for each in found.values() for problem in each.problems))
+    if problems and (sound or not all(each.name for each in found.values())):
         raise SpecError(problems)
-    keys = {name: key for name, (key, _, _) in found.items()}
+    keys = {name: key_named(each.name, name) for name, each in found.items()}
     stores = {name: open_store(key, root) for name, key in keys.items()}
     shown.excuse(problems, stores.values())
-    specs = {name: spec for name, (_, spec, _) in found.items() if spec is not None}
+    specs = {name: each.spec for name, each in found.items() if each.spec is not None}
     return Members(env, {} if problems else specs, keys, stores)
 
 

@@ -17,7 +17,7 @@ import typer
 from vertex_deploy.cli.output import emit
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Sequence
     from pathlib import Path
 
     from vertex_deploy.cli.output import OutputFormat
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from vertex_deploy.errors import RolloutError
     from vertex_deploy.rollout.record import Record
     from vertex_deploy.rollout.store import RolloutStore
-    from vertex_deploy.spec import Spec
+    from vertex_deploy.spec.loader import Examined
 
 
 def warn(text: str) -> None:
@@ -104,34 +104,55 @@ def store_of(spec_file: Path, env: str | None, root: str) -> RolloutStore:
         SpecError: the spec has problems, and there is no rollout.
         UsageError: the spec cannot be read, or the store's place is none.
     """
-    from vertex_deploy.rollout.engine import open_store  # noqa: PLC0415 - --help must not wait for it
+    from vertex_deploy.errors import SpecError, StateError  # noqa: PLC0415 - --help must not wait for it
+    from vertex_deploy.rollout.engine import key_named, open_store  # noqa: PLC0415 - see above
 
-    key, _, problems = key_in(spec_file, env)
-    store = open_store(key, root)
-    excuse(problems, [store])
+    examined = examined_in(spec_file, env, root)
+    problems = [str(problem) for problem in examined.problems]
+    hint = _enough(root) if not examined.parsed else []
+    # An empty environment is none that was left out: it is a script's variable that was not set.
+    if problems and (not examined.name or env == ""):
+        raise SpecError([*problems, *hint])
+    try:
+        store = open_store(key_named(examined.name, env), root)
+    except StateError as error:
+        raise SpecError(problems) from error
+    excuse(problems, [store], hint)
     return store
 
 
-def key_in(spec_file: Path, env: str | None) -> tuple[str, Spec | None, list[str]]:
-    """What a spec's rollouts are stored under, the spec if it is sound, and what is wrong with the file.
+def examined_in(spec_file: Path, env: str | None, root: str) -> Examined:
+    """As ``spec.examine``, where a rollout of a store is to be looked at or steered.
 
     Raises:
-        SpecError: not even the name can be read, or there is no such environment.
-        UsageError: the file cannot be read.
+        UsageError: the file cannot be read; says what is enough instead.
     """
-    from vertex_deploy.errors import SpecError  # noqa: PLC0415 - --help must not wait for it
-    from vertex_deploy.rollout.engine import key_named  # noqa: PLC0415 - see above
+    from vertex_deploy.errors import UsageError  # noqa: PLC0415 - --help must not wait for it
     from vertex_deploy.spec import examine  # noqa: PLC0415 - see above
 
-    examined = examine(spec_file, env)
-    problems = [str(problem) for problem in examined.problems]
-    if problems and (not examined.name or (env is not None and env not in examined.environments)):
-        raise SpecError(problems)
-    return key_named(examined.name, env), examined.spec, problems
+    try:
+        return examine(spec_file, env)
+    except UsageError as error:
+        raise UsageError("; ".join([str(error), *_enough(root)])) from error
 
 
-def excuse(problems: list[str], stores: Collection[RolloutStore]) -> None:
+def _enough(root: str) -> list[str]:
+    """A line that says what is enough to find the rollouts of a store by; none if there are none to find."""
+    from vertex_deploy.rollout.engine import known_in  # noqa: PLC0415 - --help must not wait for it
+
+    if not (known := [root] if "://" in root else known_in(root)):
+        return []
+    enough = "a rollout goes by its own spec: to look at it or steer it, a file with the line `name: NAME` is enough"
+    return [f"{enough}, and --env ENV where it is kept as NAME@ENV ({', '.join(known)})"]
+
+
+def excuse(problems: list[str], stores: Collection[RolloutStore], hint: Sequence[str] = ()) -> None:
     """Take a file's problems for warnings where there is a rollout, which does not go by the file.
+
+    Args:
+        problems: of the file.
+        stores: where a rollout may be.
+        hint: lines to be told after the problems where there is none.
 
     Raises:
         SpecError: there is none, so the problems are all there is to say.
@@ -140,7 +161,7 @@ def excuse(problems: list[str], stores: Collection[RolloutStore]) -> None:
     from vertex_deploy.errors import SpecError  # noqa: PLC0415 - --help must not wait for it
 
     if problems and all(store.current() is None for store in stores):
-        raise SpecError(problems)
+        raise SpecError([*problems, *hint])
     for problem in problems:
         warn(f"{problem} (the rollout goes by the spec that it was begun with)")
 

@@ -88,6 +88,16 @@ def key_named(name: str, env: str | None) -> str:
     return f"{name}@{env}" if env else name
 
 
+def known_in(root: str) -> tuple[str, ...]:
+    """What the rollouts of a folder are stored under, for people; none of a bucket, nor where it cannot be read."""
+    if "://" in root:
+        return ()
+    try:
+        return tuple(sorted(path.parent.name for path in Path(root).glob("*/current.json")))
+    except OSError:
+        return ()
+
+
 def whoami() -> str:
     """user@host, for the history."""
     try:

@@ -35,6 +35,7 @@ _SHAPE = Shape(Spec)
 _SECTIONS: dict[str, TypeAdapter[Any]] = {
     name: TypeAdapter(field.rebuild_annotation()) for name, field in Spec.model_fields.items()
 }
+_NAME_LINE = re.compile(rf"""^name:[ \t]+(["']?)({NAME[1:-1]})\1[ \t]*(?:#.*)?\r?$""", re.MULTILINE)
 _ENVIRONMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}", re.ASCII)
 """Names of Pulumi stacks: an environment is called like its stack."""
 
@@ -49,6 +50,7 @@ class Examined:
         environments: names of the environments in the file.
         groups: the lockstep groups in the file: name -> environments.
         name: the spec's name, where it is one, whatever else is wrong; "" if not.
+        parsed: it is YAML, so that what environments and groups it has is known.
     """
 
     spec: Spec | None
@@ -56,6 +58,7 @@ class Examined:
     environments: tuple[str, ...] = ()
     groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     name: str = ""
+    parsed: bool = True
 
 
 def load(path: str | PathLike[str], env: str | None = None) -> Spec:
@@ -113,7 +116,7 @@ def examine_text(data: bytes, file: str, env: str | None = None) -> Examined:
     """
     root, problems = parse(data, file)
     if root is None or problems:
-        return Examined(None, _sorted(problems))
+        return Examined(None, _sorted(problems), name=_name_line(data), parsed=False)
     overlays, problems = _environments(root, file)
     explainer = Explainer(root, file, _SHAPE)
     groups, in_groups = read_groups(root, explainer, overlays)
@@ -143,6 +146,12 @@ def examine_text(data: bytes, file: str, env: str | None = None) -> Examined:
     name = whole.value["name"].value if "name" in whole.value else ""
     named = name if isinstance(name, str) and re.fullmatch(NAME, name) else ""
     return Examined(None if problems else chosen, _sorted(problems), tuple(overlays), groups, named)
+
+
+def _name_line(data: bytes) -> str:
+    """The name of a file that is not YAML, from the line that says it; "" if there is none, or they differ."""
+    found = {name for _, name, _ in _NAME_LINE.findall(data.decode(errors="replace"))}
+    return found.pop() if len(found) == 1 else ""
 
 
 def from_storage(data: Mapping[str, Any]) -> Spec:
