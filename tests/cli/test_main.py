@@ -47,6 +47,7 @@ def broken(monkeypatch):
 
 
 def test_help_lists_every_command_and_an_example_on_one_line(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "80")
     code, out, _ = run(monkeypatch, capsys, "-h")
     assert code == 0
     for name, (_, _, summary) in cli.COMMANDS.items():

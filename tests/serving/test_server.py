@@ -168,7 +168,7 @@ def test_a_head_that_never_ends_is_cut_off(artifacts, start):
 def test_an_oversized_body_gets_its_answer_and_not_a_reset(artifacts, start):
     server = start(artifacts["eager"], SERVING_MAX_BODY_BYTES="1000")
     server.until_healthy()
-    for left in (2, 1, 0):
+    for left in reversed(range(10)):
         try:
             assert server.predict(b"x" * 3_000_000)[0] == 413
             break

@@ -40,7 +40,9 @@ def make_plan(**changes: Any) -> DeployPlan:
 
 
 async def _go(parameters: Mapping[str, Any]) -> None:
-    """Wait for the file ``until``, if one is named."""
+    """Wait for the file ``until``, if one is named; the file ``come`` says that the request is here."""
+    if "come" in parameters:
+        Path(parameters["come"]).touch()  # noqa: ASYNC240 - the test's
     while "until" in parameters and not Path(parameters["until"]).exists():  # noqa: ASYNC110, ASYNC240 - the test's
         await asyncio.sleep(0.005)
 

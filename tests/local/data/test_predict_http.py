@@ -144,13 +144,12 @@ async def test_without_a_healthy_replica_the_answer_is_unavailable(bench, client
 
 async def test_a_request_in_flight_on_a_replica_that_dies_is_lost_and_not_sent_twice(bench, client, tmp_path):
     await ready(bench, replicas=2)
-    body = {"instances": [1], "parameters": {"until": str(tmp_path / "go")}}
+    body = {"instances": [1], "parameters": {"until": str(tmp_path / "go"), "come": str(tmp_path / "come")}}
     lost = asyncio.create_task(client.post(PREDICT, json=body))
     replicas = bench.plane.endpoints[ENDPOINT].models["7"].replicas
-    while not any(replica.outstanding for replica in replicas):  # noqa: ASYNC110 - on its way through a socket
-        await asyncio.sleep(0)
+    # Before it has been sent, a replica that dies is passed over: the other would get it, and keep it.
+    await come((tmp_path / "come").exists)
     busy = next(index for index, replica in enumerate(replicas) if replica.outstanding)
-    await asyncio.sleep(0.05)
     bench.launcher.launched[busy].kill()
     response = await lost
     status, name, message = await error_of(response)

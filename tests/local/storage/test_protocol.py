@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import pytest
 
+from tests.waiting import PATIENCE
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
@@ -203,7 +205,12 @@ def test_gcloud_storage_copies_lists_reads_and_removes(url: str, tmp_path: Path)
 
     def gcloud(*words: str) -> str:
         done = subprocess.run(
-            ["gcloud", "storage", *words], env=environment, capture_output=True, text=True, timeout=60, check=False
+            ["gcloud", "storage", *words],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            check=False,
         )
         assert done.returncode == 0, done.stderr
         return done.stdout
