@@ -14,6 +14,7 @@ from tests.rollout.faultable import PATHS, Fault, Faultable, Path, Site, world_o
 from tests.rollout.notify.channels import Broken, Hanging, Kept
 from tests.rollout.notify.receiver import receiver
 from tests.rollout.world import World
+from tests.waiting import PATIENCE
 from vertex_deploy.gcp import cloud_error
 from vertex_deploy.rollout.machine import TRANSITIONS, Ending, Event, Phase
 from vertex_deploy.rollout.notify import Notifier
@@ -176,7 +177,9 @@ def test_a_channel_that_fails_or_hangs_is_not_felt(
 def test_a_whole_rollout_is_told_over_sockets_signed_and_through_pubsub(
     refuse: int, monkeypatch: pytest.MonkeyPatch, tell: Callable[[str], None]
 ) -> None:
-    monkeypatch.setattr(Notifier.close, "__defaults__", (120.0,))
+    monkeypatch.setattr(Notifier.close, "__defaults__", (PATIENCE,))
+    # What was kept but not answered in time is sent again, and would be told twice.
+    monkeypatch.setattr("vertex_deploy.rollout.notify.channels.TIMEOUT", PATIENCE)
     world = world_of(PATHS[1])
     with receiver(refuse=refuse) as (address, got):
         monkeypatch.setenv("PUBSUB_EMULATOR_HOST", address)

@@ -11,6 +11,7 @@ from serving import images
 from serving.artifact.manifest import parse
 from serving.engines.process import ProcessEngine
 from serving.errors import EngineError
+from tests.waiting import PATIENCE
 
 pytestmark = pytest.mark.slow
 
@@ -67,7 +68,7 @@ def test_an_engine_in_a_process_answers_as_one_in_ours(artifacts):
     from serving.engines.verify import reference_input
 
     folder = artifacts["eager"]
-    engine = ProcessEngine(manifest_of(folder), folder, threads=1, max_batch=2, load_timeout=120)
+    engine = ProcessEngine(manifest_of(folder), folder, threads=1, max_batch=2, load_timeout=PATIENCE)
     engine.load()
     try:
         batch = reference_input(2, (3, 224, 224))
@@ -86,7 +87,9 @@ def test_a_package_for_another_torch_is_refused_before_it_is_loaded(artifacts):
     folder = artifacts["aoti"]
     value = json.loads((folder / "manifest.json").read_text())
     value["built_for"]["torch"] = "2.12.0"
-    engine = ProcessEngine(parse(json.dumps(value).encode(), "m"), folder, threads=1, max_batch=1, load_timeout=120)
+    engine = ProcessEngine(
+        parse(json.dumps(value).encode(), "m"), folder, threads=1, max_batch=1, load_timeout=PATIENCE
+    )
     try:
         with pytest.raises(EngineError, match=r"model.pt2: compiled with torch 2\.12\.0"):
             engine.load()
