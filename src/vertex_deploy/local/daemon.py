@@ -197,14 +197,14 @@ def _drop_scratch(running: Running) -> None:
 
 
 def start(
-    state: State, arguments: Sequence[str], *, timeout: float = 60.0, progress: Callable[[float], None] = lambda _: None
+    state: State, arguments: Sequence[str], *, timeout: float = 180, progress: Callable[[float], None] = lambda _: None
 ) -> Running:
     """Start Local Vertex in the background and wait until it answers requests.
 
     Args:
         state: its state files.
         arguments: of ``vertex-deploy local up`` without ``--foreground``.
-        timeout: seconds to wait.
+        timeout: seconds to wait; one that ends is told of at once, so that only one that hangs takes them.
         progress: called now and then with the seconds waited.
 
     Returns:
