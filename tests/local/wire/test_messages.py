@@ -7,7 +7,7 @@ from google.longrunning import operations_pb2
 from google.rpc import error_details_pb2
 
 from vertex_deploy.local.seams import ApiError
-from vertex_deploy.local.wire import jsonpb
+from vertex_deploy.local.wire import jsonpb, rpc
 from vertex_deploy.local.wire.errors import HTTP, to_json, to_status
 from vertex_deploy.local.wire.versions import operation_in, to_native
 
@@ -132,3 +132,28 @@ def test_operations_speak_the_version_that_was_called():
     assert beta.response.type_url.endswith("google.cloud.aiplatform.v1beta1.UploadModelResponse")
     assert beta.metadata.type_url.endswith("google.cloud.aiplatform.v1beta1.DeleteOperationMetadata")
     assert operation_in(beta, "v1") == operation
+
+
+def test_a_body_of_more_values_than_are_read_is_refused_before_it_is_parsed():
+    def body(values):  # an object, a list, and what lies in it
+        return b'{"x":[' + b",".join([b"{}"] * (values - 2)) + b"]}"
+
+    assert len(jsonpb.loads(body(jsonpb.MAX_VALUES))["x"]) == jsonpb.MAX_VALUES - 2
+    with pytest.raises(ApiError, match="more than 200000 values") as found:
+        jsonpb.loads(body(jsonpb.MAX_VALUES + 1))
+    assert found.value.code is grpc.StatusCode.INVALID_ARGUMENT
+
+
+def test_commas_in_a_text_are_no_values():
+    text = "," * (jsonpb.MAX_VALUES + 1)
+    assert jsonpb.loads(b'{"x":"' + text.encode() + b'"}') == {"x": text}
+
+
+def test_a_message_of_more_values_than_are_read_is_refused_over_grpc_too(monkeypatch):
+    monkeypatch.setattr(rpc, "MAX_VALUES", 40)
+    pb = Endpoint(labels={"key": "value"}, deployed_models=[{"id": "1"}] * 19)  # 1 + 1 + 19 and their ids
+    assert rpc.check_known(pb) is None
+    pb.display_name = "x"
+    with pytest.raises(ApiError, match="The request has more than") as found:
+        rpc.check_known(pb)
+    assert found.value.code is grpc.StatusCode.INVALID_ARGUMENT

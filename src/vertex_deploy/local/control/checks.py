@@ -136,10 +136,10 @@ def _pb(message: Any) -> Any:
 
 
 def _environment(spec: aip.ModelContainerSpec) -> None:
+    if len(spec.env) > _MAX_VARIABLES:
+        raise invalid(f"container_spec.env can have at most {_MAX_VARIABLES} variables, got {len(spec.env)}.")
     names = [variable.name for variable in spec.env]
     sizes = [len(variable.value.encode()) for variable in spec.env]
-    if len(names) > _MAX_VARIABLES:
-        raise invalid(f"container_spec.env can have at most {_MAX_VARIABLES} variables, got {len(names)}.")
     for name, size in zip(names, sizes, strict=True):
         if not _ENV_NAME.fullmatch(name):
             raise invalid(f"container_spec.env: '{name}' is not a valid C identifier.")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import grpc
 from google.longrunning import operations_pb2
 
 from vertex_deploy.local.seams import ApiError
+from vertex_deploy.local.wire.aside import Aside
 from vertex_deploy.local.wire.routes import Routes
 from vertex_deploy.local.wire.tables import MIXINS, HttpRule, Message, Rpc, rpcs
 from vertex_deploy.local.wire.versions import from_native, operation_in, to_native
@@ -56,20 +58,31 @@ class Bound:
         rpc: in the version called.
         handler: bound method of the service object.
         native: request and response types of the handler, where they are another version's.
+        aside: does what takes long with a request's size.
     """
 
     rpc: Rpc
     handler: Any
     native: tuple[Message, Message] | None = None
+    aside: Aside = field(default_factory=Aside)
 
-    def _request(self, pb: Any) -> Any:
+    def check_served(self) -> None:
+        """Refuse what nothing answers, before its request is read.
+
+        Raises:
+            ApiError: UNIMPLEMENTED.
+        """
         if self.handler is None or self.rpc.streams_request:
             raise ApiError(
                 grpc.StatusCode.UNIMPLEMENTED, f"{self.rpc.path.strip('/')} is not implemented by Local Vertex."
             )
+
+    async def _request(self, pb: Any) -> Any:
+        self.check_served()
         if self.native is None:
             return self.rpc.request.wrap(pb)
-        return self.native[0].wrap(to_native(pb, self.native[0].pb_cls))
+        native = self.native[0]
+        return native.wrap(await self.aside.run(pb.ByteSize(), partial(to_native, pb, native.pb_cls)))
 
     def _response(self, message: Any, context: Context) -> Any:
         if self.native is not None:
@@ -95,7 +108,7 @@ class Bound:
             ApiError: whatever the handler raised; INTERNAL for anything unexpected, which is logged.
         """
         try:
-            return self._response(await self.handler(self._request(pb), context), context)
+            return self._response(await self.handler(await self._request(pb), context), context)
         except ApiError:
             raise
         except Exception as error:
@@ -104,7 +117,7 @@ class Bound:
     async def stream(self, pb: Any, context: Context) -> AsyncIterator[Any]:
         """Answer one request with a stream; arguments and errors as for ``call``."""
         try:
-            async for message in self.handler(self._request(pb), context):
+            async for message in self.handler(await self._request(pb), context):
                 yield self._response(message, context)
         except ApiError:
             raise
@@ -142,6 +155,7 @@ class Wire:
     def __init__(self) -> None:
         self.methods: dict[str, Bound] = {}
         self.routes: Routes[Route] = Routes()
+        self.aside = Aside()
 
     def add(self, package: str, service: str, target: object | None, *, versions: Sequence[str] = ("v1",)) -> None:
         """Serve a service object.
@@ -166,7 +180,7 @@ class Wire:
                 own = native.get(rpc.name)
                 handler = getattr(target, rpc.handler, None) if own else None
                 converts = own is not None and version != versions[0] and not mixin
-                bound = Bound(rpc, handler, (own.request, own.response) if own and converts else None)
+                bound = Bound(rpc, handler, (own.request, own.response) if own and converts else None, self.aside)
                 self.methods.setdefault(rpc.path, bound)
                 for rule in rpc.http:
                     self.routes.add(rule.method, rule.uri, Route(bound, rule, _path_version(rule.uri)))

@@ -26,6 +26,9 @@ SYSTEM_PARAMETERS = frozenset(
     }
 )  # fmt: skip
 
+MAX_VALUES = 200_000
+"""Values in a request. The largest that clients write, 200 time series with 200 buckets each, has some 85,000."""
+
 
 class Style(NamedTuple):
     """How the client wants its JSON."""
@@ -86,14 +89,34 @@ def loads(body: bytes) -> Any:
     """Decode a JSON body.
 
     Raises:
-        ApiError: INVALID_ARGUMENT if it is not JSON; NaN and infinities are not.
+        ApiError: INVALID_ARGUMENT if it is not JSON (NaN and infinities are not) or has over ``MAX_VALUES`` values.
     """
     if not body:
         return {}
     try:
-        return json.loads(body, parse_constant=_no_constant)
+        data = json.loads(body, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
         raise invalid(f"Invalid JSON payload received. {error}") from None
+    # A value follows the beginning, a bracket or a comma: where even commas in strings are few, nobody need count.
+    if sum(body.count(mark) for mark in (b",", b"[", b"{")) >= MAX_VALUES and _values(data) > MAX_VALUES:
+        raise too_many()
+    return data
+
+
+def too_many() -> ApiError:
+    """The refusal of a request with more than ``MAX_VALUES`` values."""
+    return invalid(f"The request has more than {MAX_VALUES} values; Local Vertex reads no larger one.")
+
+
+def _values(data: Any) -> int:
+    """Values in decoded JSON, itself included; no more are counted than it takes to refuse it."""
+    count, left = 1, [data]
+    while left and count <= MAX_VALUES:
+        held = left.pop()
+        inner = list(held.values()) if isinstance(held, dict) else held
+        count += len(inner)
+        left.extend(item for item in inner if isinstance(item, dict | list))
+    return count
 
 
 def _no_constant(name: str) -> None:

@@ -44,7 +44,9 @@ def rest_handler(wire: Wire) -> Callable[[web.Request], Awaitable[web.StreamResp
                 return _not_found(request)
             route, bound = matched
             body = await _read(request)
-            pb = _request(route, bound, query, body, request.headers.get("Content-Type", ""))
+            route.bound.check_served()
+            kind = request.headers.get("Content-Type", "")
+            pb = await wire.aside.run(len(body), lambda: _request(route, bound, query, body, kind))
             context = Context(
                 transport="rest",
                 method=route.bound.rpc.path,

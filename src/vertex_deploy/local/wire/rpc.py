@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -12,9 +13,10 @@ from google.protobuf.unknown_fields import UnknownFieldSet
 from vertex_deploy.local.seams import ApiError
 from vertex_deploy.local.wire.dispatch import Bound, Context
 from vertex_deploy.local.wire.errors import to_status
+from vertex_deploy.local.wire.jsonpb import MAX_VALUES, too_many
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
 
     from vertex_deploy.local.wire.dispatch import Wire
 
@@ -51,7 +53,7 @@ def brief(message: str, most: int = 2000) -> str:
 
 
 def check_known(pb: Any) -> None:
-    """Refuse a message of a newer client with a field that this one's definition lacks.
+    """Refuse a message with too many parts, or of a newer client with a field that this one's definition lacks.
 
     gRPC servers let such fields pass; here they would be kept, answered, and done nothing about. REST refuses them by
     their names.
@@ -59,6 +61,8 @@ def check_known(pb: Any) -> None:
     Raises:
         ApiError: INVALID_ARGUMENT.
     """
+    if pb.ByteSize() > MAX_VALUES and _values(pb) > MAX_VALUES:  # one takes a byte at least
+        raise too_many()
     known = type(pb)()
     known.CopyFrom(pb)
     known.DiscardUnknownFields()
@@ -68,13 +72,31 @@ def check_known(pb: Any) -> None:
     _check_times(pb, pb.DESCRIPTOR.name)
 
 
+def _held(field: Any, value: Any) -> Sequence[Any]:
+    """What a field of a message holds: its items, a map's values, or itself."""
+    if field.message_type is not None and field.message_type.GetOptions().map_entry:
+        return list(value.values())
+    return value if field.is_repeated else [value]
+
+
+def _values(pb: Any) -> int:
+    """Values in a message as JSON would have them; no more are counted than it takes to refuse it."""
+    count, left = 1, [pb]
+    while left and count <= MAX_VALUES:
+        for field, value in left.pop().ListFields():
+            held = _held(field, value)
+            count += len(held)
+            if field.message_type is not None and count <= MAX_VALUES:
+                left.extend(item for item in held if hasattr(item, "ListFields"))
+    return count
+
+
 def _check_times(pb: Any, at: str) -> None:
     """Refuse times and durations out of their documented range, as JSON's parser does: Python's own times raise."""
     for field, value in pb.ListFields():
         if field.message_type is None:
             continue
-        whole = field.message_type.GetOptions().map_entry
-        for item in value.values() if whole else value if field.is_repeated else [value]:
+        for item in _held(field, value):
             if isinstance(item, (timestamp_pb2.Timestamp, duration_pb2.Duration)):
                 try:
                     item.ToJsonString()
@@ -93,9 +115,7 @@ def _unknown(pb: Any, at: str) -> str:
     for field, value in pb.ListFields():
         if field.message_type is None:
             continue
-        whole = field.message_type.GetOptions().map_entry
-        held = value.values() if whole else value if field.is_repeated else [value]
-        for item in held:
+        for item in _held(field, value):
             if hasattr(item, "ListFields") and (below := _unknown(item, f"{at}.{field.name}")):
                 return below
     return ""
@@ -107,8 +127,9 @@ def method_handler(bound: Bound) -> Any:
 
     async def unary(request: Any, call: Any) -> Any:
         try:
+            bound.check_served()
             if not hot:
-                check_known(request)
+                await bound.aside.run(request.ByteSize(), partial(check_known, request))
             return await bound.call(request, _context(bound, call))
         except ApiError as error:
             await _abort(call, error)
