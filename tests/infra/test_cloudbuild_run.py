@@ -24,6 +24,7 @@ from tests.containers import oci
 from tests.e2e.conftest import SERVER, Cli
 from tests.infra.google import Google
 from tests.ports import free_port
+from tests.waiting import until
 
 ROOT = Path(__file__).parents[2]
 STEPS = {step["id"]: step for step in yaml.safe_load((ROOT / "cloudbuild.yaml").read_text())["steps"]}
@@ -175,7 +176,8 @@ def test_a_commit_becomes_a_release_and_a_release_is_rolled_out(workspace):
     assert "make lint types unit" in calls
     assert calls.index("make lint types unit") < next(i for i, line in enumerate(calls) if line.startswith("push "))
     assert len([line for line in calls if line.startswith("build ")]) == 2
-    assert not (Path("/proc") / (folder / "candidate.pid").read_text()).exists(), "the candidate must be gone"
+    candidate = Path("/proc") / (folder / "candidate.pid").read_text()
+    until(lambda: not candidate.exists(), "the candidate must be gone")
     assert "Python packages, all as constraints.txt has them" in told["gate"]
 
     # What the build made is what answers.

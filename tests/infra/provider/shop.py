@@ -28,7 +28,7 @@ target:
   machine: {{type: {MACHINE["type"]}}}
   TRAFFIC
 monitoring:
-  alerts: [{{metric: error_rate, max: 5%}}, {{metric: latency_p95, max: 2s}}]
+  alerts: [{{metric: error_rate, max: 5%}}, {{metric: latency_p95, max: 60s}}]
   notification_channels: [CHANNEL]
 infra:
   labels: {{team: vision}}

@@ -100,7 +100,7 @@ def test_a_static_split_refuses_rollouts_and_a_preview_shows_no_change(shop):
 def test_what_the_program_says_anew_is_changed_in_place(shop):
     world = shop.world
     world.up(shop.program())
-    other = program_of(shop.text().replace("team: vision", "team: audio").replace("max: 2s", "max: 3s"))
+    other = program_of(shop.text().replace("team: vision", "team: audio").replace("max: 60s", "max: 90s"))
     steps = world.preview(other)
     assert set(steps.values()) == {"update"}
     assert {"AiEndpoint endpoint", "AlertPolicy alerts-latency_p95", "Bucket storage-state"} <= set(steps)
@@ -112,7 +112,7 @@ def test_what_the_program_says_anew_is_changed_in_place(shop):
 
     assert live("vertex/aiEndpoint:AiEndpoint", "endpoint")["labels"]["team"] == "audio"
     (condition,) = live("monitoring/alertPolicy:AlertPolicy", "alerts-latency_p95")["conditions"]
-    assert condition["conditionThreshold"]["thresholdValue"] == 3000
+    assert condition["conditionThreshold"]["thresholdValue"] == 90_000
     assert live("storage/bucket:Bucket", "storage-state")["labels"]["team"] == "audio"
     world.destroy()
 
