@@ -91,6 +91,7 @@ class Budget(Component):
             )
             if args.channels
             else None,
-            opts=self.child(),
+            # The API tells the project by its number: a refresh would make a difference of it for ever.
+            opts=self.child(ignore=("budgetFilter.projects",)),
         )
         self.register_outputs({})

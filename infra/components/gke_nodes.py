@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from vertex_deploy.spec.infra import GpuNodes
 
+HYPERDISK = ("a3-ultragpu-", "a4-", "a4x-", "g4-")
+"""Begins of the machine types that boot from Hyperdisk only (Compute Engine, accelerator-optimized machine family)."""
 GPU_TAINT = "nvidia.com/gpu"
 SPOT_TAINT = "cloud.google.com/gke-spot"
 
@@ -64,6 +66,11 @@ class NodePool:
         """Scarce capacity is taken where it is; on-demand nodes are spread over the zones."""
         return "ANY" if self.spot or self.flex_start or self.reservation else "BALANCED"
 
+    @property
+    def disk_type(self) -> Literal["hyperdisk-balanced", "pd-balanced"]:
+        """Of the boot disk: what the machine takes."""
+        return "hyperdisk-balanced" if self.machine_type.startswith(HYPERDISK) else "pd-balanced"
+
     def taints(self) -> dict[str, str]:
         """Key -> value of the NoSchedule taints. GKE adds the GPU's own only when the first pool is made with GPUs."""
         return {GPU_TAINT: "present", **({SPOT_TAINT: "true"} if self.spot else {})}
@@ -88,7 +95,7 @@ class NodePool:
             max_run_duration=f"{self.run_seconds}s" if self.flex_start else None,
             reservation_affinity=self._reservation(),
             disk_size_gb=self.disk_gb,
-            disk_type="pd-balanced",
+            disk_type=self.disk_type,
             boot_disk_kms_key=boot_disk_key,
             # Images stream in while the container starts: GPU servers' images are several gigabytes.
             gcfs_config=container.NodePoolNodeConfigGcfsConfigArgs(enabled=True),

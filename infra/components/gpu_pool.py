@@ -3,6 +3,10 @@
 Made where the spec says ``infra: {pool: true}``, under the name in ``target.pool``, which is what rollouts and static
 splits deploy onto. Only models of Google's prebuilt TensorFlow and PyTorch containers can share one.
 
+pulumi-gcp changes no pool: another machine or number of replicas deletes it and makes it anew, which the API refuses
+while a model is on it. With another ``target.pool`` too the new one is made first; once a rollout has left the old one,
+the next `pulumi up` deletes that.
+
 Deliberately not created: the models on it; spot machines and reservations, which pulumi-gcp's pool does not have; and a
 pool per version, which would double the machines that it is meant to save.
 """

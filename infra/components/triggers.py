@@ -159,7 +159,8 @@ class Triggers(Component):
             ),
             substitutions={**args.substitutions, "_ROLLOUT": "none" if args.approval else "start"},
             service_account=_account(args.project, args.build_account),
-            include_build_logs="INCLUDE_BUILD_LOGS_WITH_STATUS",
+            # Shown on GitHub's page of the commit; for other hosts the API refuses the field.
+            include_build_logs="INCLUDE_BUILD_LOGS_WITH_STATUS" if args.host == "GITHUB" else None,
             tags=list(TAGS),
             opts=self.child(),
         )

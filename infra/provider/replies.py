@@ -8,6 +8,7 @@ from google.rpc import code_pb2, status_pb2
 from pulumi.runtime.proto import provider_pb2 as proto
 
 from infra.provider.values import encode, redact
+from vertex_deploy.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -56,11 +57,14 @@ def _property_diff(change: Change) -> Any:
 def error_status(error: VertexDeployError, message: str) -> status_pb2.Status:
     """A failed call's status, under the API's own code where there is one.
 
+    What was refused before any call has INVALID_ARGUMENT: after UNKNOWN the engine takes it that something may have
+    been made, and keeps a pending operation that people must look into.
+
     Args:
         error: what was raised.
         message: its text, redacted.
     """
-    code = getattr(error, "code", "")
+    code = "INVALID_ARGUMENT" if isinstance(error, UsageError) else getattr(error, "code", "")
     known = code in set(code_pb2.Code.keys()) and code != "OK"
     return status_pb2.Status(code=code_pb2.Code.Value(code) if known else code_pb2.UNKNOWN, message=message)
 

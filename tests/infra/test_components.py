@@ -33,7 +33,7 @@ from infra.components import endpoint as endpoint_module
 from infra.components.base import child_options
 from tests.infra.recorder import Made, Recording, record
 from tests.spec.examples import examined
-from vertex_deploy.spec import Gate, Spec
+from vertex_deploy.spec import Gate, Spec, machines
 from vertex_deploy.spec.infra import GpuNodes
 
 KEY = "projects/my-project/locations/us-central1/keyRings/r/cryptoKeys/k"
@@ -547,6 +547,16 @@ def test_nodes_are_split_in_the_ratio_and_one_alone_is_on_demand(most, share, ex
     assert gke_nodes.split(most, share) == expected
 
 
+@pytest.mark.parametrize("machine", sorted(machines.GPU_MACHINES))
+def test_nodes_boot_from_a_disk_that_their_machine_takes(machine):
+    gpu, count = machines.GPU_MACHINES[machine]
+    nodes = GpuNodes.model_validate({"machine": machine, "accelerator": f"{gpu}:{count}", "max": 1})
+    (pool,) = gke_nodes.node_pools("gpu", nodes)
+    # Compute Engine's newest machines have no Persistent Disk.
+    newest = machine.startswith(("a3-ultragpu", "a4", "g4"))
+    assert pool.disk_type == ("hyperdisk-balanced" if newest else "pd-balanced")
+
+
 def test_spot_nodes_are_a_pool_of_their_own_with_a_taint():
     pools = {pool.name: pool.inputs for pool in cluster().of("NodePool")}
     assert set(pools) == {"gke-l4", "gke-l4-spot"}
@@ -798,8 +808,11 @@ def test_the_build_trigger_pushes_on_and_the_rollout_waits():
     assert escaped["t-rollout"].inputs["sourceToBuild"]["ref"] == "refs/heads/release/1.2"
     assert waiting["t-build"].inputs["serviceAccount"] == "projects/my-project/serviceAccounts/b@x"
     for host in ("github", "bitbucket_server"):
-        other = made(TRIGGERS.replace("sample", f"host: {host}, sample"))["t-rollout"].inputs
+        found = made(TRIGGERS.replace("sample", f"host: {host}, sample"))
+        other = found["t-rollout"].inputs
         assert {other[name]["repoType"] for name in ("sourceToBuild", "gitFileSource")} == {host.upper()}
+        # Any other host's trigger is refused with this field (BuildTrigger.includeBuildLogs).
+        assert ("includeBuildLogs" in found["t-build"].inputs) == (host == "github")
     assert made(TRIGGERS)["t-build"].inputs["substitutions"]["_ROLLOUT"] == "start"
 
 
@@ -841,7 +854,11 @@ def test_the_runner_ticks_the_stacks_own_spec_and_keeps_state_in_the_bucket():
 def test_a_budget_tells_at_its_shares_and_once_more_when_it_is_forecast():
     wanted = spec("{budget: {billing_account: 012345-6789AB-CDEF01, amount: 500, at: [50%, 100%]}}")
     args = budget.BudgetArgs.of(wanted, channels=[f"c{n}" for n in range(7)])
-    inputs = record(lambda: budget.Budget("budget", args)).one("Budget", "budget").inputs
+    made = record(lambda: budget.Budget("budget", args)).one("Budget", "budget")
+    inputs = made.inputs
+    assert inputs["budgetFilter"]["projects"] == ["projects/my-project"]
+    # Read back it is projects/NUMBER.
+    assert made.ignored == ["budgetFilter.projects"]
     assert inputs["amount"]["specifiedAmount"] == {"currencyCode": "USD", "units": "500"}
     assert inputs["thresholdRules"] == [
         {"thresholdPercent": 0.5},

@@ -29,6 +29,11 @@ def named(name: str, infra: str) -> list[str]:
         ("infra: {network: {}, storage: null}\n", 51, "a VPC resource would be called"),
         (f"{RUNNER[:-2]}}}, storage: null}}\n", 55, "a Cloud Run job would be called"),
         (TRIGGERS.replace("infra: {", "infra: {storage: null, "), 56, "a Cloud Build trigger would be called"),
+        (
+            "infra: {budget: {billing_account: 012345-6789AB-CDEF01, amount: 5}, storage: null}\n",
+            60,
+            "a budget would be",
+        ),
         ("infra: {}\n", 63 - len("my-project--rollouts"), "infra.storage.state"),
     ],
 )

@@ -1,7 +1,8 @@
 """What Google Cloud refuses of ``infra`` although each field is right: derived names, places, schedules, objectives.
 
 Found here, because `pulumi up` would find it when half of the stack is made. Limits are those of the discovery
-documents of container v1, cloudbuild v1, monitoring v3, run v2 and storage v1. Left out: whether a name is taken.
+documents of billingbudgets v1, cloudbuild v1, container v1, monitoring v3, run v2 and storage v1. Left out: whether a
+name is taken.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
     from vertex_deploy.spec.models import Container, Gcp, Model, Monitoring, Rollout, VertexTarget
     from vertex_deploy.spec.problems import Path
 
-CLUSTER, NETWORK, BUCKET, JOB, TRIGGER = 40, 63, 63, 63, 64
-"""Characters that a cluster, a VPC resource, a bucket, a Cloud Run job and a Cloud Build trigger can have."""
+CLUSTER, NETWORK, BUCKET, JOB, TRIGGER, BUDGET = 40, 63, 63, 63, 64, 60
+"""Characters that a cluster, a VPC resource, a bucket, a Cloud Run job, a Cloud Build trigger and a budget can have."""
 DEFAULT_POOL = "default-pool"
 """Name of the node pool that a cluster is made with."""
 LARGEST_GOAL = 0.9999
@@ -80,6 +81,7 @@ def lengths(name: str, gcp: Gcp, target: VertexTarget, infra: Infra) -> Iterator
         ),
         (infra.runner is not None, own, f"{name}-rollout", JOB, "a Cloud Run job"),
         (infra.triggers is not None, own, f"{name}-rollout", TRIGGER, "a Cloud Build trigger"),
+        (infra.budget is not None, own, name, BUDGET, "a budget"),
     )
     for made, path, text, most, what in derived:
         if made and len(text) > most:
