@@ -25,6 +25,19 @@ SECRET: Final = "1b47061264138c4ac30d75fd1eb44270"  # noqa: S105 - the protocol'
 RESOURCE: Final = "5cf8f73096256a8f31e491e813e4eb8e"
 OUTPUT: Final = "d0e6a833031e9bbcd3f4e8bde6ca49a4"
 UNKNOWN_TOKEN: Final = "04da6b54-80e4-46f7-96ec-b56ff0331ba9"  # noqa: S105 - as above
+_UNKNOWN_TOKENS: Final = frozenset(
+    {
+        UNKNOWN_TOKEN,
+        "1c4a061d-8072-4f0a-a4cb-0ff528b18fe7",
+        "3eeb2bf0-c639-47a8-9e75-3b44932eb421",
+        "6a19a0b0-7e62-4c92-b797-7f8e31da9cc2",
+        "030794c1-ac77-496b-92df-f27374a8bd58",
+        "e48ece36-62e2-4504-bad9-02848725956a",
+        "dd056dcd-154b-4c76-9bd3-c8f88648b5ff",
+    }
+)
+"""What the engine writes for an unknown string, boolean, number, list, asset, archive and object
+(``marshalUnknownProperty`` of its Go SDK); the one for strings is understood as any of them."""
 
 Path = tuple[str, ...]
 """Keys from the top; what a list holds has the list's path."""
@@ -71,7 +84,7 @@ def decode(struct: struct_pb2.Struct) -> tuple[dict[str, Any], frozenset[Path]]:
 def _decode(value: struct_pb2.Value, path: Path, secrets: set[Path]) -> Any:  # noqa: PLR0911 - one return a kind
     kind = value.WhichOneof("kind")
     if kind == "string_value":
-        return UNKNOWN if value.string_value == UNKNOWN_TOKEN else value.string_value
+        return UNKNOWN if value.string_value in _UNKNOWN_TOKENS else value.string_value
     if kind == "number_value":
         number = value.number_value
         return int(number) if number.is_integer() else number
@@ -98,8 +111,9 @@ def _special(fields: Mapping[str, struct_pb2.Value], path: Path, secrets: set[Pa
             secrets.add(path)
         return _decode(fields["value"], path, secrets) if "value" in fields else UNKNOWN
     if signature == RESOURCE:
-        # A resource given where its id is meant.
-        return _decode(fields["id"], path, secrets) if "id" in fields else fields["urn"].string_value
+        # A resource given where its id is meant. A component has none; an unknown one is written as an empty string
+        # (``ResourceReference.IDString`` of the engine's Go SDK).
+        return (_decode(fields["id"], path, secrets) or UNKNOWN) if "id" in fields else fields["urn"].string_value
     raise UsageError(f"{'.'.join(path)}: assets and archives are not taken here; give a gs:// address or a value")
 
 

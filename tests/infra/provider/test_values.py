@@ -66,13 +66,31 @@ def test_outputs_and_resource_references_become_values():
                 "later": {SIGNATURE: OUTPUT},
                 "resource": {SIGNATURE: RESOURCE, "urn": "urn:pulumi:x", "id": "the-id"},
                 "unborn": {SIGNATURE: RESOURCE, "urn": "urn:pulumi:x", "id": UNKNOWN_TOKEN},
+                "expected": {SIGNATURE: RESOURCE, "urn": "urn:pulumi:x", "id": ""},
+                "component": {SIGNATURE: RESOURCE, "urn": "urn:pulumi:x"},
                 "__defaults": [],
             }
         )
     )
-    assert values == {"known": 1, "later": UNKNOWN, "resource": "the-id", "unborn": UNKNOWN}
+    unknown = dict.fromkeys(("later", "unborn", "expected"), UNKNOWN)
+    assert values == {"known": 1, "resource": "the-id", "component": "urn:pulumi:x", **unknown}
     assert secrets == {("known",)}
     assert has_unknown(values)
+
+
+@pytest.mark.parametrize(
+    "token",
+    [
+        UNKNOWN_TOKEN,
+        "1c4a061d-8072-4f0a-a4cb-0ff528b18fe7",  # a boolean
+        "3eeb2bf0-c639-47a8-9e75-3b44932eb421",  # a number
+        "6a19a0b0-7e62-4c92-b797-7f8e31da9cc2",  # a list
+        "dd056dcd-154b-4c76-9bd3-c8f88648b5ff",  # an object
+    ],
+)
+def test_an_unknown_value_of_any_type_is_unknown(token):
+    values, _ = decode(encode({"a": token, "b": [{"c": token}]}))
+    assert values == {"a": UNKNOWN, "b": [{"c": UNKNOWN}]}
 
 
 def test_an_asset_is_refused_with_its_property():
