@@ -76,6 +76,9 @@ FIELDS = {"display_name": lambda item: item.display_name}
         ('display_name!="a"', "23"),
         ("labels.env=prod", "1"),
         ("labels.env:*", "12"),
+        ("labels:env", "12"),
+        ('displayName="a"', "1"),
+        ('labels.myKey="myValue"', ""),
         ('labels.env!="prod" AND display_name!="c"', "2"),
     ],
 )
@@ -86,7 +89,16 @@ def test_filters_select(text, names):
 
 @pytest.mark.parametrize(
     "text",
-    ['network="x"', 'display_name>"a"', "display_name", 'display_name="a" OR labels.env=prod', "display_name:a", ")("],
+    [
+        'network="x"',
+        'display_name>"a"',
+        "display_name",
+        'display_name="a" OR labels.env=prod',
+        "display_name:a",
+        ")(",
+        "labels:*",
+        "labels=env",
+    ],
 )
 def test_a_filter_that_cannot_be_evaluated_is_refused(text):
     with pytest.raises(ApiError, match="Invalid filter"):
@@ -139,6 +151,18 @@ def test_names_are_taken_apart_with_their_version():
 )  # fmt: skip
 def test_what_is_no_model_name_is_refused(name):
     with pytest.raises(ApiError, match="Invalid resource name"):
+        Projects(Store()).parse(name, "models")
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("projects/other/locations/us-central1/models/1", "'other' is not a project's id"),
+        ("projects/my-project/locations/us/models/1", "'us' is not a region"),
+    ],
+)
+def test_the_part_that_makes_a_name_wrong_is_said(name, says):
+    with pytest.raises(ApiError, match=says):
         Projects(Store()).parse(name, "models")
 
 

@@ -125,6 +125,15 @@ async def test_grpc_errors_carry_their_details():
             await client.delete_endpoint(name=NAME)
 
 
+async def test_a_service_that_is_not_there_is_named_over_grpc():
+    async with served(Endpoints()) as (_, address), grpc.aio.insecure_channel(address) as channel:
+        call = channel.unary_unary("/google.cloud.aiplatform.v1.JobService/ListCustomJobs")
+        with pytest.raises(grpc.aio.AioRpcError) as found:
+            await call(b"")
+    assert found.value.code() is grpc.StatusCode.UNIMPLEMENTED
+    assert found.value.details() == "Local Vertex serves no google.cloud.aiplatform.v1.JobService/ListCustomJobs."
+
+
 @pytest.mark.parametrize(
     ("method", "path", "body", "status", "says"),
     [

@@ -1,7 +1,8 @@
 """Filter, order and pages of list calls. No I/O.
 
 The filter language is the part of AIP-160 that Vertex AI documents for models and endpoints: comparisons joined by
-AND; ``=``, ``!=`` and, for labels, ``:*``. What it cannot evaluate is refused, never ignored.
+AND; ``=``, ``!=`` and, for labels, ``labels.KEY:*`` and ``labels:KEY``; names in snake_case or camelCase
+(ListModelsRequest of aiplatform v1). What it cannot evaluate is refused, never ignored.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _TERM = re.compile(
-    r"""\s*(?P<field>[a-z_]+(?:\.(?:[a-z0-9_-]+|"[^"]+"))?)\s*(?P<op>!=|=|:)\s*"""
+    r"""\s*(?P<field>[a-z][A-Za-z_]*(?:\.(?:[A-Za-z0-9_-]+|"[^"]+"))?)\s*(?P<op>!=|=|:)\s*"""
     r"""(?P<value>"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|[^\s"'()]+)\s*"""
 )
 _AND = re.compile(r"AND\b\s*|(?=[a-z])")
@@ -36,6 +37,10 @@ class Page(NamedTuple):
 
 def _value(raw: str) -> str:
     return re.sub(r"\\(.)", r"\1", raw[1:-1]) if raw[:1] in {'"', "'"} else raw
+
+
+def _snake(name: str) -> str:
+    return re.sub("[A-Z]", lambda found: "_" + found[0].lower(), name)
 
 
 def matcher(text: str, fields: Mapping[str, Callable[[Any], str]]) -> Callable[[Any], bool]:
@@ -75,8 +80,10 @@ def _test(
             return lambda item: key in item.labels
         if op != ":":
             return lambda item: (item.labels.get(key) == value) == (op == "=")
-    elif field in fields and op != ":":
-        read = fields[field]
+    elif field == "labels" and op == ":" and value != "*":
+        return lambda item: value in item.labels
+    elif _snake(field) in fields and op != ":":
+        read = fields[_snake(field)]
         return lambda item: (read(item) == value) == (op == "=")
     raise invalid(
         f"Invalid filter '{text}': '{field}{op}{value}' cannot be evaluated; "

@@ -91,13 +91,15 @@ class Projects:
         """
         found = _NAME.fullmatch(name)
         wanted = f"projects/*/locations/*{f'/{collection}/*' if collection else ''}"
-        if (
-            found is None
-            or not _PROJECT.fullmatch(found["project"])
-            or not _LOCATION.fullmatch(found["location"])
-            or bool(found["rest"]) != bool(collection)
-        ):
+        if found is None or bool(found["rest"]) != bool(collection):
             raise invalid(f"Invalid resource name '{name}'; it must look like {wanted}.")
+        if not _PROJECT.fullmatch(found["project"]):
+            what = "a project's id (6 to 30 lower case letters, digits and -) or its number"
+            raise invalid(f"Invalid resource name '{name}': '{found['project']}' is not {what}.")
+        if not _LOCATION.fullmatch(found["location"]):
+            raise invalid(
+                f"Invalid resource name '{name}': '{found['location']}' is not a region, such as us-central1."
+            )
         number = self.number(found["project"])
         if not collection:
             return Name(number, found["location"])

@@ -159,12 +159,22 @@ def method_handler(bound: Bound) -> Any:
     return grpc.unary_unary_rpc_method_handler(unary, **codecs)
 
 
+def _not_served(method: str) -> Any:
+    """What grpc would answer to a method that nobody has, with its name; grpc says "Method not found!" alone."""
+
+    async def refused(_requests: Any, call: Any) -> None:
+        await call.abort(grpc.StatusCode.UNIMPLEMENTED, brief(f"Local Vertex serves no {method.strip('/')}."))
+
+    return grpc.stream_stream_rpc_method_handler(refused)
+
+
 class _Handlers(grpc.GenericRpcHandler):  # type: ignore[misc] # grpc has no types
     def __init__(self, wire: Wire) -> None:
         self._handlers = {path: method_handler(bound) for path, bound in wire.methods.items()}
 
     def service(self, handler_call_details: Any) -> Any:
-        return self._handlers.get(handler_call_details.method)
+        method = handler_call_details.method
+        return self._handlers.get(method) or _not_served(method)
 
 
 def grpc_server(wire: Wire) -> Any:
