@@ -266,13 +266,14 @@ def read(found: Any, base: str) -> tuple[Inputs, Inputs]:
 
 
 def outputs(base: str, version: Any, found: Any = None) -> Inputs:
-    """The outputs of a version; UNKNOWN where the version is."""
+    """The outputs of a version; UNKNOWN where the version is, and nowhere else: the engine takes it in previews only."""
     known = isinstance(version, str)
+    created = found.create_time.rfc3339() if found is not None and found.create_time else ""
     return {
         "name": base,
         "versionId": version,
         "versionName": f"{base}@{version}" if known else UNKNOWN,
-        "createTime": found.create_time.rfc3339() if found is not None and found.create_time else UNKNOWN,
+        "createTime": created if known else UNKNOWN,
     }
 
 

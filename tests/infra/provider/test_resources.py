@@ -16,7 +16,7 @@ from infra.provider.drivers import deployed_messages
 from infra.provider.resources import deployed_model, model, traffic_split
 from infra.provider.resources.base import Context
 from infra.provider.schema import schema
-from infra.provider.values import UNKNOWN
+from infra.provider.values import UNKNOWN, has_unknown
 
 PARENT = "projects/p/locations/us-central1"
 ENDPOINT = f"{PARENT}/endpoints/123"
@@ -163,6 +163,15 @@ def test_a_preview_of_new_content_does_not_know_the_version():
     shown = model.preview(olds, {**olds, "artifactUri": "gs://b/1"}, state)
     assert (shown["name"], shown["versionName"]) == (f"{PARENT}/models/my-model", UNKNOWN)
     assert model.preview(olds, {**olds, "description": "x"}, state)["versionName"] == f"{PARENT}/models/my-model@1"
+
+
+def test_outputs_of_a_version_that_is_there_hold_nothing_unknown():
+    """Outside of a preview the engine refuses an answer that does, and loses what was made."""
+    base = f"{PARENT}/models/my-model"
+    assert not has_unknown(model.outputs(base, "1"))
+    assert not has_unknown(model.outputs(base, "1", aip.Model(version_id="1")))
+    coming = model.outputs(base, UNKNOWN)
+    assert {key for key, value in coming.items() if value is UNKNOWN} == {"versionId", "versionName", "createTime"}
 
 
 # --- DeployedModel ---------------------------------------------------------------------------------------------------
