@@ -266,7 +266,7 @@ def read(found: Any, base: str) -> tuple[Inputs, Inputs]:
 
 
 def outputs(base: str, version: Any, found: Any = None) -> Inputs:
-    """The outputs of a version; UNKNOWN where the version is, and nowhere else: the engine takes it in previews only."""
+    """The outputs of a version; UNKNOWN where the version is, and nowhere else: only previews may answer with it."""
     known = isinstance(version, str)
     created = found.create_time.rfc3339() if found is not None and found.create_time else ""
     return {
