@@ -28,7 +28,8 @@ BUCKET = "my-project-models"
 # version -> what is served: a small model, a better one, and the better one again, to be broken on purpose
 VERSIONS = {1: "efficientnet-lite0", 2: "efficientnet-lite1", 3: "efficientnet-lite1"}
 FAULT = "Fault set on purpose"  # how Local Vertex words an error that `local fault` asked for
-ROLLED_BACK = 10  # vertex-deploy's exit code for it
+ROLLED_BACK, INCONCLUSIVE = 10, 12  # vertex-deploy's exit codes for a rollout that went back, and one that paused
+RESUMES = 5  # of one rollout
 
 
 def say(text: str) -> None:
@@ -36,23 +37,32 @@ def say(text: str) -> None:
     print(f"\n\033[1m==> {text}\033[0m" if sys.stdout.isatty() else f"\n==> {text}", flush=True)  # noqa: T201 - a program
 
 
-def command(*words: str, expect: int = 0, capture: bool = False) -> str:
-    """Run ``vertex-deploy WORDS`` in the demo's folder, as a user would type it.
-
-    Raises:
-        SystemExit: it exited with anything but ``expect``.
-    """
+def typed(*words: str, capture: bool = False) -> subprocess.CompletedProcess[str]:
+    """Run ``vertex-deploy WORDS`` in the demo's folder, as a user would type it, whatever it exits with."""
     print(f"$ vertex-deploy {' '.join(words)}", flush=True)  # noqa: T201
-    done = subprocess.run(  # noqa: S603 - our own command, no shell
+    return subprocess.run(  # noqa: S603 - our own command, no shell
         [sys.executable, "-m", "vertex_deploy", *words],
         cwd=HOME,
         stdout=subprocess.PIPE if capture else None,
         text=True,
         check=False,
     )
+
+
+def checked(done: subprocess.CompletedProcess[str], expect: int = 0) -> str:
+    """What a command printed, where that was captured.
+
+    Raises:
+        SystemExit: it exited with anything but ``expect``.
+    """
     if done.returncode != expect:
-        sys.exit(f"error: vertex-deploy {words[0]} exited with {done.returncode}, expected {expect}")
+        sys.exit(f"error: vertex-deploy {done.args[3]} exited with {done.returncode}, expected {expect}")
     return done.stdout or ""
+
+
+def command(*words: str, capture: bool = False) -> str:
+    """Run a command that must succeed; what it printed."""
+    return checked(typed(*words, capture=capture))
 
 
 @contextmanager
@@ -115,8 +125,18 @@ def store(version: int, folder: Path) -> None:
 
 
 def rollout(expect: int = 0) -> dict[str, Any]:
-    """Roll out what the demo's deploy.yaml says now; its final view."""
-    command("rollout", "start", "deploy.yaml", "--env", "local", expect=expect)
+    """Roll out what the demo's deploy.yaml says now; its final view.
+
+    A machine that stands still for seconds, or is too busy, leaves a step without the measurements to conclude from:
+    the rollout pauses, and is resumed, as its operator would.
+    """
+    done = typed("rollout", "start", "deploy.yaml", "--env", "local")
+    for _ in range(RESUMES):
+        if done.returncode != INCONCLUSIVE:
+            break
+        say("Inconclusive, as this machine is busy: the step is measured anew")
+        done = typed("rollout", "resume", "--env", "local")
+    checked(done, expect)
     view: dict[str, Any] = json.loads(command("rollout", "status", "--env", "local", "-o", "json", capture=True))
     return view
 

@@ -1,7 +1,8 @@
 """A steady stream of predictions through Google's own SDK, and a record of who answered what.
 
 An open loop: requests leave on schedule whether or not earlier ones were answered, as users do, so a slow version
-shows as latency and not as a lower rate.
+shows as latency and not as a lower rate. Where this machine itself stood still, the schedule stands still with it: what
+was not sent meanwhile is not sent at once.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
 WORKERS = 32
+STOOD_STILL = 1.0
+"""Seconds by which a request is late only where this machine was stopped, or is far too busy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +69,7 @@ class Traffic:
         begin = time.monotonic()
         with ThreadPoolExecutor(WORKERS) as pool:
             for number, name in enumerate(itertools.cycle(instances)):
+                begin = on_time(begin, number / self.rate, time.monotonic())
                 if self._stop.wait(max(0.0, begin + number / self.rate - time.monotonic())):
                     return
                 pool.submit(self._send, name, instances[name])
@@ -81,6 +85,18 @@ class Traffic:
         except Exception as failure:  # noqa: BLE001 - whatever a user would have seen is what is recorded
             error = f"{type(failure).__name__}: {failure}".splitlines()[0][:200]
         self.sent.append(Sent(at, time.perf_counter() - begin, name, answered, error))
+
+
+def on_time(begin: float, offset: float, now: float) -> float:
+    """When the schedule began, put off where this machine stood still.
+
+    Args:
+        begin: when it began so far, seconds.
+        offset: when the next request leaves, seconds from the beginning.
+        now: seconds, of the same clock as ``begin``.
+    """
+    late = now - begin - offset
+    return begin + late if late > STOOD_STILL else begin
 
 
 def by_version(sent: Sequence[Sent], names: Mapping[str, str], seconds: float = 5.0) -> list[str]:
