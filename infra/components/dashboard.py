@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 COLUMNS, WIDTH, HEIGHT = 48, 24, 16
 """Of a mosaic layout: its columns, and the size of a tile."""
 VERSION = "metric.label.deployed_model_id"
+LEGEND = "${metric.labels.deployed_model_id}"
+"""What a line is called, as the console writes it: in a legend labels are plural."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,9 +135,7 @@ def _errors(endpoint_id: str, limit: float | None, *, private: bool) -> dict[str
 
 
 def _chart(title: str, query: dict[str, Any], limit: float | None) -> dict[str, Any]:
-    chart: dict[str, Any] = {
-        "dataSets": [{"timeSeriesQuery": query, "plotType": "LINE", "legendTemplate": f"${{{VERSION}}}"}]
-    }
+    chart: dict[str, Any] = {"dataSets": [{"timeSeriesQuery": query, "plotType": "LINE", "legendTemplate": LEGEND}]}
     if limit is not None:
         chart["thresholds"] = [{"label": "gate", "value": limit}]
     return {"title": title, "xyChart": chart}

@@ -759,6 +759,14 @@ def test_tiles_do_not_overlap_and_fit():
     assert all(tile["xPos"] + tile["width"] <= dashboard.COLUMNS for tile in tiles)
 
 
+def test_every_line_is_called_by_its_deployed_model():
+    made = dashboard.dashboard("t", (), endpoint_id="1", private=False, gpu=True)["mosaicLayout"]["tiles"]
+    (lines,) = {json.dumps(tile["widget"]["xyChart"]["dataSets"][0]["legendTemplate"]) for tile in made}
+    # A filter and a grouping say metric.label, a legend says metric.labels.
+    assert json.loads(lines) == "${metric.labels.deployed_model_id}"
+    assert "metric.label.deployed_model_id" in json.dumps(made[0]["widget"]["xyChart"]["dataSets"])
+
+
 def test_charts_of_gpus_are_for_machines_that_have_one():
     text = json.dumps(dashboard.dashboard("t", (), endpoint_id="1", private=False, gpu=False))
     assert "accelerator/" not in text
