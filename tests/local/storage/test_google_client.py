@@ -114,6 +114,8 @@ def test_copy_rewrite_rename_and_compose(client: storage.Client) -> None:
     both = bucket.blob("both")
     both.compose([one, two])
     assert (both.download_as_bytes(), both.component_count, both.md5_hash) == (b"122", 2, None)
+    both.compose([bucket.blob("two"), bucket.blob("one")])  # whose generations the client does not know
+    assert both.download_as_bytes() == b"221"
     renamed = bucket.rename_blob(one, "uno")
     assert renamed.download_as_bytes() == b"1"
     assert not one.exists()

@@ -173,11 +173,12 @@ class ObjectHandlers:
     def _component(self, bucket: str, part: object) -> Object:
         if not isinstance(part, dict) or not isinstance(part.get("name"), str):
             raise errors.required("sourceObjects.name")
-        numbers = {k: str(v) for k, v in part.items() if k == "generation"}
+        # Google's client sends null where it does not know a generation.
+        numbers = {k: str(v) for k, v in part.items() if k == "generation" and v is not None}
         conditions = part.get("objectPreconditions") or {}
         if not isinstance(conditions, dict):
             raise errors.invalid("Invalid value for objectPreconditions: an object is expected.")
-        when = Preconditions.of({k: str(v) for k, v in conditions.items()})
+        when = Preconditions.of({k: str(v) for k, v in conditions.items() if v is not None})
         generation = number(numbers, "generation")
         return self._store.get(bucket, part["name"], generation=generation, when=when, read=False)
 
