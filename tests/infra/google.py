@@ -19,7 +19,7 @@ from urllib.parse import urlencode
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-ATTRIBUTION = {"goog-terraform-provisioned": "true"}
+ATTRIBUTION = {"goog-pulumi-provisioned": "true"}
 """A label that the provider adds to whatever has labels."""
 
 
