@@ -27,6 +27,7 @@ from infra.components.runner import Runner, RunnerArgs
 from infra.components.static_split import StaticSplit, StaticSplitArgs
 from infra.components.storage import Storage, StorageArgs
 from infra.components.triggers import Triggers, TriggersArgs
+from vertex_deploy.errors import VertexDeployError
 from vertex_deploy.spec import load
 
 if TYPE_CHECKING:
@@ -126,5 +127,17 @@ def main() -> None:
             pulumi.export(name, value)
 
 
+def run() -> None:
+    """``main`` as the engine runs it.
+
+    Raises:
+        RunError: the spec is wrong or cannot be read. Pulumi prints it as it is; of others it prints a traceback.
+    """
+    try:
+        main()
+    except VertexDeployError as error:
+        raise pulumi.RunError(str(error)) from error
+
+
 if __name__ == "__main__":
-    main()
+    run()

@@ -123,6 +123,27 @@ def test_a_wrong_spec_makes_nothing(tmp_path, monkeypatch):
     assert seen[0] > 1
 
 
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [("wrong.yaml", "wrong.yaml:1: infra.emails[0]: 'a' is not an address"), ("gone.yaml", "gone.yaml")],
+)
+def test_a_wrong_spec_is_told_in_its_own_lines(tmp_path, monkeypatch, spec, message):
+    """Pulumi prints a RunError as it is, and any other exception with its traceback."""
+    place = "gcp: {project: my-project, region: us-central1}\ncontainer: {image: torch-aoti}\n"
+    target = "target: {type: vertex, machine: {type: n1-standard-4}}\n"
+    (tmp_path / "wrong.yaml").write_text(f"infra: {{emails: [a]}}\nname: lite0\n{place}{target}")
+    monkeypatch.setattr(program, "ROOT", tmp_path)
+
+    def main():
+        pulumi.runtime.set_all_config({"vertex-deploy:spec": spec})
+        with pytest.raises(pulumi.RunError) as error:
+            program.run()
+        assert message in str(error.value)
+        assert "Traceback" not in str(error.value)
+
+    assert record(main) == []
+
+
 def test_the_program_reads_as_a_table_of_contents():
     """Every component is used, and the program itself makes nothing but the provider."""
     source = (ROOT / "infra" / "__main__.py").read_text()
