@@ -9,6 +9,7 @@ Deliberately not created: the model, its deployment and the traffic split, which
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Self
 
@@ -139,7 +140,8 @@ class Endpoint(Component):
     def _log(self, name: str, args: EndpointArgs) -> vertex.AiEndpointPredictRequestResponseLoggingConfigArgs:
         dataset = bigquery.Dataset(
             f"{name}-log",
-            dataset_id=f"{args.display_name.replace('-', '_')}_requests",
+            # A display name is anything; a data set's is letters, digits and underscores.
+            dataset_id=f"{re.sub(r'[^A-Za-z0-9]', '_', args.display_name)}_requests",
             project=args.project,
             location=args.region,
             labels=dict(args.labels),

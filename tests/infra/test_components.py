@@ -329,6 +329,11 @@ def test_sampled_requests_go_to_bigquery():
     assert not endpoint_of(spec()).of("Dataset")
 
 
+def test_the_log_of_an_endpoint_of_any_name_is_a_data_set():
+    made = endpoint_of(spec(endpoint="{name: 'Größe, 2. version'}", monitoring="{sampling: 10%}"))
+    assert made.one("Dataset").inputs["datasetId"] == "Gr__e__2__version_requests"
+
+
 def test_protection_reaches_what_answers_traffic():
     assert endpoint_of(spec("{protect: true}")).one("AiEndpoint").protect
     assert not endpoint_of(spec()).one("AiEndpoint").protect
