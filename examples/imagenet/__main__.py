@@ -169,7 +169,7 @@ def main() -> int:
     with local_vertex() as addresses:
         store(1, folders[VERSIONS[1]])
         say(f"Version 1 ({VERSIONS[1]}, {engine}): the first version of an endpoint gets all traffic")
-        names = {canary(rollout()): "version 1"}
+        names = {brought(rollout()): "version 1"}
 
         found = endpoint(addresses)
         traffic = Traffic(partial(endpoint, addresses, found.resource_name), photos, RATE)
@@ -177,13 +177,13 @@ def main() -> int:
         try:
             say(f"Version 2 ({VERSIONS[2]}): 10%, 50%, 100%, while {RATE:g} photographs a second are classified")
             store(2, folders[VERSIONS[2]])
-            names[canary(rollout())] = "version 2"
+            names[brought(rollout())] = "version 2"
 
             say("Version 3: broken on purpose, 30% of its requests fail and the others are 600 ms slower")
             store(3, folders[VERSIONS[3]])
             command("local", "fault", "lite@3", "--fail", "30%", "--delay", "600ms")
             view = rollout(expect=ROLLED_BACK)
-            names[canary(view)] = "version 3"
+            names[brought(view)] = "version 3"
         finally:
             traffic.stop()
 
@@ -199,9 +199,10 @@ def main() -> int:
         return judged(traffic.sent, view, time.monotonic() - begin)
 
 
-def canary(view: dict[str, Any]) -> str:
-    """The deployed model id of the version that a rollout brought."""
-    return next(str(share["id"]) for share in view["shares"] if share["role"] == "canary")
+def brought(view: dict[str, Any]) -> str:
+    """The deployed model id of the version that a rollout brought: once it is promoted, it is stable."""
+    role = "stable" if view["ending"] == "promoted" else "canary"
+    return next(str(share["id"]) for share in view["shares"] if share["role"] == role)
 
 
 def judged(sent: Sequence[Sent], view: dict[str, Any], seconds: float) -> int:

@@ -1,4 +1,4 @@
-"""The demo on a machine that stands still or is too busy: what it does then, without a machine."""
+"""The demo on a machine that stands still or is too busy, and what it reads of a rollout: without running one."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ import pytest
 
 from examples.imagenet import __main__ as demo
 from examples.imagenet.traffic import STOOD_STILL, on_time
+from tests.rollout.world import World
+from vertex_deploy.rollout.plan import plan_of
+from vertex_deploy.rollout.view import view_of
 
 START, RESUME = "rollout start deploy.yaml --env local", "rollout resume --env local"
 
@@ -55,3 +58,10 @@ def test_what_was_not_sent_while_the_machine_stood_still_is_not_sent_at_once():
     assert on_time(100.0, 5.0, 104.9) == 100.0
     assert on_time(100.0, 5.0, 105.0 + STOOD_STILL) == 100.0  # a little late: the schedule is caught up with
     assert on_time(100.0, 5.0, 113.0) == 108.0
+
+
+@pytest.mark.parametrize("world", [World(first=True), World(), World(errors=0.5)], ids=["first", "promoted", "back"])
+def test_the_version_that_a_rollout_brought_is_found_however_it_ended(world):
+    record = world.run()
+    view = view_of(record, plan_of(world.spec), now=world.clock.now())
+    assert demo.brought(view.to_json()) == record.canary
