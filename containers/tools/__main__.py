@@ -18,7 +18,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from containers.tools import base, context, gates, image, machine, pins, registry
+from containers.tools import base, context, gates, image, job, machine, pins, registry
 from containers.tools.process import ToolError, run, say
 from containers.tools.store import ROOT, Store
 
@@ -95,7 +95,7 @@ def run_job(store: Store, options: argparse.Namespace) -> int:
         limits=image.Limits(memory=options.memory, cpus=options.cpus, tmp="64m"),
     )
     try:
-        return subprocess.run(wanted.argv(), env=store.environment(), check=False).returncode  # noqa: S603 - no shell
+        return job.run_to_end(wanted, store).returncode
     except FileNotFoundError:
         raise ToolError("podman is not installed; the fix: python3 -m containers.tools setup") from None
 

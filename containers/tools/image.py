@@ -153,6 +153,7 @@ class Job:
         environment: variables.
         mounts: inside path -> folder, read-only.
         limits: what it may use; Cloud Run's default is one core and 512 MiB.
+        entrypoint: a program instead of the image's; empty: the image's.
     """
 
     image: str
@@ -160,14 +161,21 @@ class Job:
     environment: Mapping[str, str] = field(default_factory=dict)
     mounts: Mapping[str, Path] = field(default_factory=dict)
     limits: Limits = field(default_factory=lambda: Limits(memory="512m", cpus=1, tmp="64m"))
+    entrypoint: str = ""
 
-    def argv(self) -> list[str]:
-        """Return the command line; it writes what the program writes, and exits as it does."""
-        argv = ["podman", "run", "--rm", "--log-driver", "none", *_held(self.limits)]
+    def argv(self, name: str) -> list[str]:
+        """Return the command line; it writes what the program writes, exits as it does, and leaves the container.
+
+        Args:
+            name: of the container, which has to be removed by it; see ``job.run_to_end``.
+        """
+        argv = ["podman", "run", "--name", name, "--log-driver", "none", *_held(self.limits)]
         for inside, outside in self.mounts.items():
             argv += ["--volume", f"{outside.resolve()}:{inside}:ro"]
-        for name, value in self.environment.items():
-            argv += ["--env", f"{name}={value}"]
+        for variable, value in self.environment.items():
+            argv += ["--env", f"{variable}={value}"]
+        if self.entrypoint:
+            argv += ["--entrypoint", self.entrypoint]
         return [*argv, self.image, *self.args]
 
 

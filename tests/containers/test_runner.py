@@ -14,10 +14,16 @@ from google.cloud import storage
 
 from containers.tools import base as base_image
 from containers.tools import gates, image
+from containers.tools.job import run_to_end
 from containers.tools.store import ROOT, Store
 from tests.containers import engine
 from tests.e2e.conftest import Cli
-from tests.e2e.rollouts import Rollouts, until
+from tests.e2e.rollouts import HELD, Rollouts, until
+from tests.waiting import PATIENCE
+from vertex_deploy.rollout import session
+from vertex_deploy.rollout.clock import SystemClock
+from vertex_deploy.rollout.engine import open_store
+from vertex_deploy.rollout.requests import Verb
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -26,15 +32,15 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.container
 
 TAG = "localhost/runner:test"
-WHERE = ("--store", "gs://rollouts/team")
+STATE = "gs://rollouts/team"
+WHERE = ("--store", STATE)
 ROLLOUT = {
-    # Longer than a slow machine takes to see that it has begun and to send Ctrl-C.
-    "steps": [{"weight": 50, "hold": "20s"}, {"weight": 100}],
+    # The first hold is ended by a request, after Ctrl-C and a tick; the second one by its time, in whichever tick.
+    "steps": [{"weight": 20, "hold": HELD}, {"weight": 50, "hold": "5s"}, {"weight": 100}],
     "gates": [{"metric": "error_rate", "max": "5%", "min_requests": 20}],
     # What is asked is who ticks, not whether a slow machine sends enough requests for a verdict.
     "on_inconclusive": "proceed",
-    # Longer than a tick takes on a slow machine: one that ends the hold must not find this over as well.
-    "keep_stable": "15s",
+    "keep_stable": "2s",
 }
 # What a container needs to know of a Local Vertex; the others name files of this machine.
 PASSED = ("STORAGE_EMULATOR_HOST", "GOOGLE_CLOUD_PROJECT")
@@ -66,12 +72,12 @@ def vertex(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cli]:
     cli = Cli(tmp_path_factory.mktemp("vertex"))
     cli.up()
     yield cli
-    cli.run("down")
+    cli.down()
 
 
 def job(store: Store, args: list[str], **options: Any) -> subprocess.CompletedProcess[str]:
-    argv = image.Job(image=TAG, args=args, **options).argv()
-    return subprocess.run(argv, env=store.environment(), capture_output=True, text=True, check=False, timeout=300)
+    wanted = image.Job(image=TAG, args=args, **options)
+    return run_to_end(wanted, store, capture_output=True, text=True, timeout=PATIENCE)
 
 
 def test_image_says_what_it_is_and_runs_as_nobody_in_particular(inspected: dict[str, Any]) -> None:
@@ -87,10 +93,7 @@ def test_image_holds_no_installer_and_nothing_but_the_dependencies(store: Store)
     program = """import importlib.util as u, shutil, os
 print([n for n in ("pip", "torch", "aiohttp", "pulumi", "pytest", "hatchling") if u.find_spec(n)],
       [n for n in ("pip", "gcc", "curl") if shutil.which(n)], os.path.exists("/etc/pip.conf"), os.getuid())"""
-    wanted = image.Job(image=TAG, args=["-c", program]).argv()
-    at = wanted.index(TAG)
-    argv = [*wanted[:at], "--entrypoint", "python", *wanted[at:]]
-    done = subprocess.run(argv, env=store.environment(), capture_output=True, text=True, check=False)
+    done = job(store, ["-c", program], entrypoint="python")
     assert done.stdout.strip() == "[] [] False 10001", done.stderr
 
 
@@ -126,11 +129,11 @@ def test_ticks_in_the_container_take_a_rollout_from_a_bucket_to_its_end(
     with rollouts.traffic():
         rollouts.write("two")
         first = rollouts.begin("start", *WHERE)
-        until(lambda: "holding" in phases_kept(), 600)
+        until(lambda: "holding" in phases_kept(), process=first)
         # Ctrl-C lets go of the lease; the rollout stays where it is.
         first.send_signal(signal.SIGINT)
-        said = first.communicate(timeout=300)
-        assert first.returncode == 130, said
+        code, out = rollouts.finished(first)
+        assert code == 130, out
         # As the job has it: the bucket with the spec is mounted read-only.
         mount = vertex.folder / "state"
         (mount / "spec").mkdir(parents=True)
@@ -141,6 +144,7 @@ def test_ticks_in_the_container_take_a_rollout_from_a_bucket_to_its_end(
         environment = {name: rollouts.env[name] for name in names if name != engine.REQUIRED}
         args = ["rollout", "tick", "/state/spec/deploy.yaml", "-o", "json", *WHERE]
         phases: list[str] = []
+        state = open_store("ticked", STATE)
         started = time.monotonic()
         while time.monotonic() < started + 600:  # seconds that only a failure takes
             done = job(store, args, environment=environment, mounts={"/state": mount})
@@ -149,9 +153,11 @@ def test_ticks_in_the_container_take_a_rollout_from_a_bucket_to_its_end(
             phases.append(found["phase"])
             if found["ending"]:
                 break
+            if len(phases) == 1:
+                assert not session.ask(state, Verb.PROMOTE, clock=SystemClock()), "nobody drives it but who ticks"
             time.sleep(0.5)
     assert (found["ending"], done.returncode) == ("promoted", 0), (phases, done.stderr)
-    assert len(set(phases)) >= 2, phases
+    assert phases[0] == "holding", phases
     assert {"one", "two"} <= set(rollouts.answers)
     tell(
         f"{len(phases)} ticks of the runner's image, {(time.monotonic() - started) / len(phases):.1f} s each: {phases}"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from containers.tools import __main__ as command
-from containers.tools import image, machine
+from containers.tools import image, job, machine
 from containers.tools.store import Store
 
 
@@ -121,12 +121,28 @@ def test_every_variable_of_the_contract_is_set() -> None:
 def test_job_is_held_as_tightly_and_runs_in_the_foreground() -> None:
     argv = image.Job(
         image="i", args=["rollout", "tick"], mounts={"/state": Path("/spec")}, environment={"A": "b"}
-    ).argv()
+    ).argv("once")
     options = [" ".join(pair) for pair in itertools.pairwise(argv)]
     assert {"--cap-drop ALL", "--memory 512m", "--volume /spec:/state:ro", "--env A=b"} <= set(options)
     assert "--read-only" in argv
     assert "--detach" not in argv
     assert argv[-3:] == ["i", "rollout", "tick"]
+
+
+def test_job_ends_as_its_program_did_and_its_container_is_removed_afterwards(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Removed by us: `podman run --rm` may remove it before it has read the exit code."""
+    podman = tmp_path / "podman"
+    podman.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/calls\n[ "$1" = rm ] || exit 12\n')
+    podman.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    done = job.run_to_end(image.Job(image="i", args=["rollout", "tick"]), Store(tmp_path))
+    assert done.returncode == 12
+    run, removal = (tmp_path / "calls").read_text().splitlines()
+    assert "--rm" not in run.split()
+    name = run.split()[run.split().index("--name") + 1]
+    assert removal == f"rm --force --ignore --time 0 {name}"
 
 
 def test_engines_are_configured_by_the_store_alone(tmp_path: Path) -> None:
