@@ -121,8 +121,14 @@ def scraping(exporter: Exporter, folder: Path) -> Iterator[str]:
     with log.open("w") as file:
         process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT)
     try:
-        until(lambda: "ready to receive web requests" in log.read_text() or process.poll() is not None)
-        found = re.search(r'"?Listening on"? address=(127\.0\.0\.1:\d+)', log.read_text())
+        # Two threads of it write these, in either order.
+        listening = re.compile(r'"?Listening on"? address=(127\.0\.0\.1:\d+)')
+
+        def ready() -> bool:
+            return "ready to receive web requests" in log.read_text() and bool(listening.search(log.read_text()))
+
+        until(lambda: ready() or process.poll() is not None)
+        found = listening.search(log.read_text())
         assert found, log.read_text()
         yield f"http://{found[1]}"
     finally:

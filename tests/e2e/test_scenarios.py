@@ -83,9 +83,9 @@ class Stage:
         assert code == 0, out
         return found
 
-    def traffic(self, rollouts: Rollouts) -> Any:
+    def traffic(self, rollouts: Rollouts, *, threads: int = 4, pause: float = 0.18) -> Any:
         """About 20 requests a second from four clients, so that one slow answer does not stop the others."""
-        return rollouts.traffic(server=self.server, threads=4, pause=0.18)
+        return rollouts.traffic(server=self.server, threads=threads, pause=pause)
 
     def told(self, rollouts: Rollouts, story: Story) -> Story:
         """With the newest rollout's report, as it lies beside its record; what was said last has to be true."""
@@ -186,7 +186,8 @@ def slow_start(stage: Stage) -> Story:
 def shared_incident(stage: Stage) -> Story:
     rollouts, story = stage.first("shared", gates=[ERRORS]), Story()
     rollouts.write("two")
-    with stage.traffic(rollouts):
+    # So many requests that each second has some of both: one in which only the canary answered is held against it.
+    with stage.traffic(rollouts, threads=24, pause=0.6):
         # Both versions: the fault names the model, not a version of it. Stable has it first, as when a backend fails.
         # Every request: of 40% it would now and then be the canary that has more of them, by chance.
         stage.cli.run("fault", "shared", "--fail", "100%")
