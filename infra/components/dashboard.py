@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from pulumi_gcp import monitoring
 
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     import pulumi
 
     from vertex_deploy.spec import Gate, Spec
+
+_Number = TypeVar("_Number", int, float)
 
 COLUMNS, WIDTH, HEIGHT = 48, 24, 16
 """Of a mosaic layout: its columns, and the size of a tile."""
@@ -111,16 +113,19 @@ def dashboard(title: str, gates: Iterable[Gate], *, endpoint_id: str, private: b
         limit = limits.get(chart.gate)
         widgets.append(_chart(chart.title, query, None if limit is None else limit * chart.scale))
     tiles = [
-        {
-            "xPos": (index * WIDTH) % COLUMNS,
-            "yPos": index * WIDTH // COLUMNS * HEIGHT,
-            "width": WIDTH,
-            "height": HEIGHT,
-            "widget": widget,
-        }
-        for index, widget in enumerate(widgets)
+        {**_place(index), "width": WIDTH, "height": HEIGHT, "widget": widget} for index, widget in enumerate(widgets)
     ]
     return {"displayName": title, "mosaicLayout": {"columns": COLUMNS, "tiles": tiles}}
+
+
+def _place(index: int) -> dict[str, int]:
+    """Where a tile is."""
+    return _told(xPos=(index * WIDTH) % COLUMNS, yPos=index * WIDTH // COLUMNS * HEIGHT)
+
+
+def _told(**fields: _Number) -> dict[str, _Number]:
+    """Fields but for those that are 0: the API does not tell them, so that writing one would differ at each refresh."""
+    return {key: value for key, value in fields.items() if value}
 
 
 def _errors(endpoint_id: str, limit: float | None, *, private: bool) -> dict[str, Any]:
@@ -137,7 +142,7 @@ def _errors(endpoint_id: str, limit: float | None, *, private: bool) -> dict[str
 def _chart(title: str, query: dict[str, Any], limit: float | None) -> dict[str, Any]:
     chart: dict[str, Any] = {"dataSets": [{"timeSeriesQuery": query, "plotType": "LINE", "legendTemplate": LEGEND}]}
     if limit is not None:
-        chart["thresholds"] = [{"label": "gate", "value": limit}]
+        chart["thresholds"] = [{"label": "gate", **_told(value=limit)}]
     return {"title": title, "xyChart": chart}
 
 
