@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
 WORKERS = 32
-STOOD_STILL = 1.0
+STOOD_STILL = 0.25
 """Seconds by which a request is late only where this machine was stopped, or is far too busy."""
 
 
