@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self
 
 from pulumi_gcp import monitoring
 
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     import pulumi
 
     from vertex_deploy.spec import Gate, Spec
-
-_Number = TypeVar("_Number", int, float)
 
 COLUMNS, WIDTH, HEIGHT = 48, 24, 16
 """Of a mosaic layout: its columns, and the size of a tile."""
@@ -119,13 +117,9 @@ def dashboard(title: str, gates: Iterable[Gate], *, endpoint_id: str, private: b
 
 
 def _place(index: int) -> dict[str, int]:
-    """Where a tile is."""
-    return _told(xPos=(index * WIDTH) % COLUMNS, yPos=index * WIDTH // COLUMNS * HEIGHT)
-
-
-def _told(**fields: _Number) -> dict[str, _Number]:
-    """Fields but for those that are 0: the API does not tell them, so that writing one would differ at each refresh."""
-    return {key: value for key, value in fields.items() if value}
+    """Where a tile is. The API does not tell a position of 0: written down, it would differ at each refresh."""
+    position = {"xPos": (index * WIDTH) % COLUMNS, "yPos": index * WIDTH // COLUMNS * HEIGHT}
+    return {key: value for key, value in position.items() if value}
 
 
 def _errors(endpoint_id: str, limit: float | None, *, private: bool) -> dict[str, Any]:
@@ -142,7 +136,7 @@ def _errors(endpoint_id: str, limit: float | None, *, private: bool) -> dict[str
 def _chart(title: str, query: dict[str, Any], limit: float | None) -> dict[str, Any]:
     chart: dict[str, Any] = {"dataSets": [{"timeSeriesQuery": query, "plotType": "LINE", "legendTemplate": LEGEND}]}
     if limit is not None:
-        chart["thresholds"] = [{"label": "gate", **_told(value=limit)}]
+        chart["thresholds"] = [{"label": "gate", "value": limit}]
     return {"title": title, "xyChart": chart}
 
 
