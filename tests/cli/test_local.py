@@ -19,7 +19,15 @@ def sent(monkeypatch):
 
     def send(running, method, path, *, body=None, query=None):
         calls.append((method, path, body or query))
-        return {"fail_share": 0, "code": 500, "delay_share": 0, "delay_ms": 0, **(body or {}), "faults": []}
+        return {
+            "fail_share": 0,
+            "code": 500,
+            "delay_share": 0,
+            "delay_ms": 0,
+            "deployed": 1,
+            **(body or {}),
+            "faults": [],
+        }
 
     monkeypatch.setattr(client, "send", send)
     monkeypatch.setattr(daemon.State, "require", lambda self: RUNNING)
@@ -52,6 +60,13 @@ def test_up_says_the_project_that_clients_list_by():
     assert "project local-project, region us-central1" in view.started(RUNNING, 1.0)
 
 
+def test_a_fault_of_what_is_not_deployed_says_so():
+    fault = {"target": "m", "fail_share": 0.2, "code": 503, "delay_share": 0, "delay_ms": 0}
+    said = "m: 0.2 of requests fail with 503"
+    assert view.faults_text({"faults": [{**fault, "deployed": 1}]}) == said
+    assert view.faults_text({"faults": [{**fault, "deployed": 0}]}) == f"{said} (nothing of that name is deployed yet)"
+
+
 def test_faults_are_listed_and_cleared(sent):
     assert run("fault").stdout == "no faults are set\n"
     run("fault", "--clear")
@@ -62,7 +77,17 @@ def test_faults_are_listed_and_cleared(sent):
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--fail", "20%"], ["m"], ["m", "--fail", "20"], ["m", "--delay", "300"], ["m", "--delay", "300ms:half"]],
+    [
+        ["--fail", "20%"],
+        ["m"],
+        ["m", "--fail", "20"],
+        ["m", "--delay", "300"],
+        ["m", "--delay", "300ms:half"],
+        ["m", "--fail", "120%"],
+        ["m", "--delay", "1s:0%"],
+        ["m", "--clear", "--fail", "20%"],
+        ["--clear", "--preempt"],
+    ],
 )
 def test_a_fault_that_cannot_be_meant_is_a_usage_error(sent, arguments):
     with pytest.raises(UsageError):

@@ -204,6 +204,8 @@ def fault(
     running = _state(data).require()
     acts = [name for name, wanted in (("kill", kill_replica), ("preempt", preempt)) if wanted]
     if clear:
+        if fail or delay or acts:
+            raise UsageError("--clear removes what was set; leave out --fail, --delay, --kill-replica and --preempt")
         query = {"target": target} if target else {}
         found = client.send(running, "DELETE", "/local/v1/faults", query=query)
     elif not target:
@@ -261,4 +263,7 @@ def _quotas(entries: list[str] | None) -> tuple[str, ...]:
 def _share(option: str, value: str) -> float:
     from vertex_deploy.spec.units import parse_share  # noqa: PLC0415 - pydantic is not needed for --help
 
-    return _parsed(option, parse_share, value)
+    share = _parsed(option, parse_share, value)
+    if not 0 < share <= 1:
+        raise UsageError(f"{option} {value}: a share is more than 0% and at most 100%")
+    return share

@@ -142,4 +142,5 @@ def _fault(entry: dict[str, Any]) -> str:
         parts.append(f"{entry['fail_share']:.4g} of requests fail with {entry['code']}")
     if entry["delay_share"]:
         parts.append(f"{entry['delay_share']:.4g} of requests are delayed by {entry['delay_ms']:g} ms")
-    return f"{one_line(entry['target'])}: {', '.join(parts)}"
+    yet = " (nothing of that name is deployed yet)" if entry.get("deployed") == 0 else ""
+    return f"{one_line(entry['target'])}: {', '.join(parts)}{yet}"

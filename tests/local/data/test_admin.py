@@ -11,6 +11,7 @@ FAULT = {
     "delay_share": 0.0,
     "delay_ms": 0.0,
     "delay_up_to_ms": 0.0,
+    "deployed": 0,
 }
 
 
@@ -34,7 +35,8 @@ async def test_status_tells_endpoints_models_and_replicas(bench, client):
 async def test_faults_are_set_listed_and_removed(bench, client):
     response = await client.post("/local/v1/faults", json={"target": "lite0@3", "fail_share": 0.2, "code": 503})
     assert (response.status, await response.json()) == (200, FAULT)
-    assert await (await client.get("/local/v1/faults")).json() == {"faults": [FAULT]}
+    await bench.deploy(replicas=1)
+    assert await (await client.get("/local/v1/faults")).json() == {"faults": [{**FAULT, "deployed": 1}]}
     assert await (await client.delete("/local/v1/faults?target=other")).json() == {"removed": 0}
     assert await (await client.delete("/local/v1/faults")).json() == {"removed": 1}
     assert await (await client.get("/local/v1/faults")).json() == {"faults": []}

@@ -98,7 +98,7 @@ class Admin:
 
     async def list(self, _request: web.Request) -> web.Response:
         """The faults that are set."""
-        return _json({"faults": [asdict(fault) for fault in self._plane.faults.all()]})
+        return _json({"faults": [self._shown(fault) for fault in self._plane.faults.all()]})
 
     async def set(self, request: web.Request) -> web.Response:
         """Set a fault, or kill or preempt a replica."""
@@ -115,11 +115,16 @@ class Admin:
         except ApiError as error:
             return error_response(error)
         self._plane.faults.put(fault)
-        return _json(asdict(fault))
+        return _json(self._shown(fault))
 
     async def clear(self, request: web.Request) -> web.Response:
         """Remove a target's fault, or all."""
         return _json({"removed": self._plane.faults.clear(request.query.get("target"))})
+
+    def _shown(self, fault: Fault) -> dict[str, Any]:
+        """A fault, and how many deployed models it is meant for now: 0 where its target is mistyped or yet to come."""
+        models = [model for state in self._plane.endpoints.values() for model in state.models.values()]
+        return {**asdict(fault), "deployed": sum(fault.matches(model.plan) for model in models)}
 
     def _act(self, content: dict[str, Any]) -> str:
         acts: dict[str, Callable[..., str]] = {
