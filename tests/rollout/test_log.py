@@ -110,6 +110,16 @@ def test_a_rollout_whose_history_was_thinned_out_is_not_judged_by_the_rest_and_c
     assert world.run().ending is Ending.ABORTED
 
 
+@pytest.mark.parametrize("missed", [1, 2, 7])
+def test_an_entry_that_a_listing_missed_while_it_was_written_is_read_all_the_same(missed: int) -> None:
+    class Listing(MemoryBlobs):
+        def names(self, prefix: str) -> list[str]:
+            return [name for name in super().names(prefix) if not name.endswith(f"{missed:08d}.json")]
+
+    log, entries = history(Listing(), 7)
+    assert log.read(until=7) == entries
+
+
 def test_who_reads_while_a_controller_writes_misses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World()
     controller = world.start()

@@ -67,6 +67,9 @@ class Log:
         contents = zip([*wanted, *single], names, self._blobs.read_all(names), strict=True)
         found = {entry.seq: entry for numbers, name, raw in contents for entry in self._entries(numbers, name, raw)}
         for seq in range(after + 1, max([until, *found]) + 1):
+            # A listing that takes several calls may have later entries and lack one that was written while it went on.
+            if seq not in found and (raw := self._blobs.read(self._name(seq))[0]):
+                (found[seq],) = self._entries(range(seq, seq + 1), self._name(seq), raw)
             if seq not in found:
                 raise StateError(
                     f"{self._where}/{self._name(seq)}: the history lacks this entry, and nothing is judged by a part "
