@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from vertex_deploy.rollout.judge import histograms
 from vertex_deploy.rollout.judge.checks import SHOWN, Check, Finding, Look
-from vertex_deploy.rollout.judge.cuts import MEMORY, Recent
+from vertex_deploy.rollout.judge.cuts import Recent
 from vertex_deploy.rollout.judge.likelihood import (
     binomial_log_ratios,
     hypergeometric_log_ratios,
@@ -22,6 +22,7 @@ from vertex_deploy.rollout.judge.likelihood import (
 )
 from vertex_deploy.rollout.judge.overshoot import of_limit, of_table
 from vertex_deploy.rollout.judge.process import Process
+from vertex_deploy.rollout.judge.shared import Counts, Shared
 from vertex_deploy.rollout.judge.verdict import Kind, Outcome, digits
 from vertex_deploy.spec.gates import Evidence
 
@@ -34,8 +35,6 @@ if TYPE_CHECKING:
 
 # How much worse than accepted the canary is supposed to be, as factors of odds; evidence is the mean over them.
 WORSE = (1.5, 2.2, 3.5, 7.0, 18.0)
-# Bad requests that stable's recent past must be long enough for, were stable just at the limit.
-ENOUGH = 3.0
 # Where neither version has errors there is nothing to compare: then a canary surely below this rate passes.
 NEGLIGIBLE_ERRORS = 0.01
 # Evidence this far against the canary holds a relative check back even if the window looks fine.
@@ -55,9 +54,9 @@ class Absolute(Check):
     """The canary's share of bad requests against a limit.
 
     Fails when the binomial e-process proves the canary over the limit. Intervals in which stable is over it too, or
-    lately was, are no evidence (unless ``if_stable_too: fail``). For error rates without a margin of their own, a
-    canary that is over the limit fails as well when it is proved worse than stable, which works while stable hovers
-    at the limit.
+    lately was, are no evidence (see ``shared``; unless ``if_stable_too: fail``). For error rates without a margin of
+    their own, a canary that is over the limit fails as well when it is proved worse than stable, which works while
+    stable hovers at the limit.
 
     What stable did before the split it does not use (there is no ``learn``): a limit needs no reference, and that
     stable was within it an hour ago says nothing of a minute in which both versions have an incident.
@@ -75,7 +74,7 @@ class Absolute(Check):
         self._against = Process(len(WORSE), self.needed)
         compares = quantile is None and self.gate.factor is None and self._hold
         self._versus = Process(len(WORSE), self.needed) if compares else None
-        self._recent = (0.0, 0.0)
+        self._shared = Shared(self._share)
         self._whole = (0, 0)
         self._proved = ""
 
@@ -93,11 +92,8 @@ class Absolute(Check):
             return
         requests, bad = self._certain(canary)
         self._whole = (self._whole[0] + requests, self._whole[1] + bad)
-        if not self._stable_over(stable):
-            alternatives = [with_odds(self._share, factor) for factor in WORSE]
-            ratios = binomial_log_ratios(requests=requests, bad=bad, null=self._share, alternatives=alternatives)
-            could = partial(of_limit, requests=requests, null=self._share, alternatives=alternatives)
-            self._against.multiply(ratios, self._evidence.overdispersion, could)
+        for counted in self._counted((requests, bad), stable):
+            self._against_limit(*counted)
         if self._versus and stable and placed.one_split:
             self._compare(self._versus, canary, stable)
         if self._against.crossed:
@@ -106,28 +102,27 @@ class Absolute(Check):
         elif self._versus and self._versus.crossed and (self._over(self.canary) or self._over_whole()):
             self._proved = "and worse than stable"
 
+    def _counted(self, canary: Counts, stable: VersionSample | None) -> list[Counts]:
+        if not self._hold or self.bake:
+            return [canary]
+        return self._shared.left(canary, self._certain(stable) if stable else (0, 0))
+
+    def _against_limit(self, requests: int, bad: int) -> None:
+        alternatives = [with_odds(self._share, factor) for factor in WORSE]
+        ratios = binomial_log_ratios(requests=requests, bad=bad, null=self._share, alternatives=alternatives)
+        could = partial(of_limit, requests=requests, null=self._share, alternatives=alternatives)
+        self._against.multiply(ratios, self._evidence.overdispersion, could)
+
     def _compare(self, process: Process, canary: VersionSample, stable: VersionSample) -> None:
         table = (canary.requests, self.bad(canary), stable.requests, self.bad(stable))
         _weigh_table(process, table, self._evidence.odds, self._evidence.overdispersion)
 
-    def _certain(self, sample: VersionSample) -> tuple[int, int]:
+    def _certain(self, sample: VersionSample) -> Counts:
         if self.gate.quantile is None:
             return sample.requests, self.bad(sample)
         if sample.latency_ms is None:
             return 0, 0
         return sample.latency_ms.total, histograms.certainly_above(sample.latency_ms, self._limit_ms)
-
-    def _stable_over(self, stable: VersionSample | None) -> bool:
-        if not self._hold or self.bake:
-            return False
-        requests, bad = self._certain(stable) if stable else (0, 0)
-        # With little traffic, forget nothing before there were enough requests to show a few bad ones.
-        keep = MEMORY if self._recent[0] * MEMORY * self._share >= ENOUGH else 1.0
-        self._recent = (self._recent[0] * keep + requests, self._recent[1] * keep + bad)
-        if not self._recent[0] or (stable is not None and not requests):
-            return False
-        # One more bad request than seen: with little traffic, stable is not known to be within the limit.
-        return bad > self._share * requests or self._recent[1] + 1 > self._share * self._recent[0]
 
     def _bad(self, total: Total) -> tuple[int, float]:
         """Requests and bad ones of a window, a bucket that holds the limit divided evenly."""
