@@ -98,7 +98,13 @@ async def test_a_real_container_serves_is_killed_comes_back_and_is_gone_after_un
         health_route="/health",
         predict_route="/predict",
         # Ready only where what lies in /tmp may run: AOTInductor loads a model's library from there.
-        startup_probe={"exec_": {"command": ["sh", "-c", "cp /bin/true /tmp/run && /tmp/run"]}, "period_seconds": 1},
+        # A container that starts and a `podman exec` take longer on a busy machine than a probe waits by default.
+        startup_probe={
+            "exec_": {"command": ["sh", "-c", "cp /bin/true /tmp/run && /tmp/run"]},
+            "period_seconds": 1,
+            "timeout_seconds": 60,
+            "failure_threshold": 300,
+        },
     )
     await plane.deploy(make_plan(container=container), lambda stage: None)
     plane.set_split(ENDPOINT, {"7": 100})
