@@ -29,7 +29,8 @@ BUCKET = "my-project-models"
 VERSIONS = {1: "efficientnet-lite0", 2: "efficientnet-lite1", 3: "efficientnet-lite1"}
 FAULT = "Fault set on purpose"  # how Local Vertex words an error that `local fault` asked for
 ROLLED_BACK, INCONCLUSIVE = 10, 12  # vertex-deploy's exit codes for a rollout that went back, and one that paused
-RESUMES = 5  # of one rollout
+BUSY = {INCONCLUSIVE: ("Inconclusive, as happens", "resume"), ROLLED_BACK: ("Taken back, as happens", "retry")}
+TRIES = 6  # of one rollout: commands that drive it
 
 
 def say(text: str) -> None:
@@ -124,21 +125,33 @@ def store(version: int, folder: Path) -> None:
     (HOME / "deploy.yaml").write_text(changed, encoding="utf-8")
 
 
-def rollout(expect: int = 0) -> dict[str, Any]:
+def rollout(names: dict[str, str], version: str, expect: int = 0) -> dict[str, Any]:
     """Roll out what the demo's deploy.yaml says now; its final view.
 
-    A machine that stands still for seconds, or is too busy, leaves a step without the measurements to conclude from:
-    the rollout pauses, and is resumed, as its operator would.
+    A machine that stands still for seconds, or is too busy, leaves a step without the measurements to conclude from, or
+    answers too late for the gates' limit: then the operator's next command follows.
+
+    Args:
+        names: gets the version's name by its deployed model id, one for each time that it was deployed.
+        version: what to call it.
+        expect: what the rollout is to exit with.
+
+    Raises:
+        SystemExit: it ended otherwise.
     """
-    done = typed("rollout", "start", "deploy.yaml", "--env", "local")
-    for _ in range(RESUMES):
-        if done.returncode != INCONCLUSIVE:
-            break
-        say("Inconclusive, as this machine is busy: the step is measured anew")
-        done = typed("rollout", "resume", "--env", "local")
-    checked(done, expect)
-    view: dict[str, Any] = json.loads(command("rollout", "status", "--env", "local", "-o", "json", capture=True))
-    return view
+    words, tries = ("start", "deploy.yaml"), 0
+    while True:
+        done = typed("rollout", *words, "--env", "local")
+        tries += 1
+        if tries == TRIES or done.returncode not in BUSY:
+            checked(done, expect)
+        view: dict[str, Any] = json.loads(command("rollout", "status", "--env", "local", "-o", "json", capture=True))
+        names[brought(view)] = version
+        if done.returncode == expect:
+            return view
+        why, verb = BUSY[done.returncode]
+        say(f"{why} where this machine is too busy: {verb}")
+        words = (verb, "deploy.yaml")
 
 
 def endpoint(addresses: dict[str, str], name: str | None = None) -> Any:
@@ -169,7 +182,8 @@ def main() -> int:
     with local_vertex() as addresses:
         store(1, folders[VERSIONS[1]])
         say(f"Version 1 ({VERSIONS[1]}, {engine}): the first version of an endpoint gets all traffic")
-        names = {brought(rollout()): "version 1"}
+        names: dict[str, str] = {}
+        rollout(names, "version 1")
 
         found = endpoint(addresses)
         traffic = Traffic(partial(endpoint, addresses, found.resource_name), photos, RATE)
@@ -177,13 +191,12 @@ def main() -> int:
         try:
             say(f"Version 2 ({VERSIONS[2]}): 10%, 50%, 100%, while {RATE:g} photographs a second are classified")
             store(2, folders[VERSIONS[2]])
-            names[brought(rollout())] = "version 2"
+            rollout(names, "version 2")
 
             say("Version 3: broken on purpose, 30% of its requests fail and the others are 600 ms slower")
             store(3, folders[VERSIONS[3]])
             command("local", "fault", "lite@3", "--fail", "30%", "--delay", "600ms")
-            view = rollout(expect=ROLLED_BACK)
-            names[brought(view)] = "version 3"
+            view = rollout(names, "version 3", expect=ROLLED_BACK)
         finally:
             traffic.stop()
 
@@ -201,8 +214,8 @@ def main() -> int:
 
 def brought(view: dict[str, Any]) -> str:
     """The deployed model id of the version that a rollout brought: once it is promoted, it is stable."""
-    role = "stable" if view["ending"] == "promoted" else "canary"
-    return next(str(share["id"]) for share in view["shares"] if share["role"] == role)
+    roles = {"stable"} if view["ending"] == "promoted" else {"canary", "promoted"}
+    return next(str(share["id"]) for share in view["shares"] if share["role"] in roles)
 
 
 def judged(sent: Sequence[Sent], view: dict[str, Any], seconds: float) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 
 import pytest
@@ -12,45 +13,60 @@ from tests.rollout.world import World
 from vertex_deploy.rollout.plan import plan_of
 from vertex_deploy.rollout.view import view_of
 
-START, RESUME = "rollout start deploy.yaml --env local", "rollout resume --env local"
+START, STATUS = "rollout start deploy.yaml --env local", "rollout status --env local -o json"
+RESUME, RETRY = "rollout resume deploy.yaml --env local", "rollout retry deploy.yaml --env local"
 
 
 @pytest.fixture
 def typed(monkeypatch):
-    """Commands that are not run: those that drive exit with the codes given here, in turn."""
+    """Commands that are not run: those that drive exit with the codes given here, in turn, each with its own id."""
     codes: list[int] = []
     said: list[str] = []
 
     def answer(*words: str, capture: bool = False) -> subprocess.CompletedProcess[str]:
         said.append(" ".join(words))
-        return subprocess.CompletedProcess(
-            ["python", "-m", "vertex_deploy", *words], 0 if capture else codes.pop(0), "{}"
-        )
+        view = {
+            "ending": None,
+            "shares": [{"role": "stable", "id": "0"}, {"role": "canary", "id": str(len(said) // 2)}],
+        }
+        code = 0 if capture else codes.pop(0)
+        return subprocess.CompletedProcess(["python", "-m", "vertex_deploy", *words], code, json.dumps(view))
 
     monkeypatch.setattr(demo, "typed", answer)
     return codes, said
 
 
-def test_a_rollout_that_paused_for_want_of_measurements_is_resumed_until_it_ends(typed):
+def test_a_rollout_that_a_busy_machine_paused_or_took_back_goes_on_until_it_ends_as_told(typed):
     codes, said = typed
-    codes += [demo.INCONCLUSIVE, demo.INCONCLUSIVE, demo.ROLLED_BACK]
-    assert demo.rollout(expect=demo.ROLLED_BACK) == {}
-    assert said == [START, RESUME, RESUME, "rollout status --env local -o json"]
+    codes += [demo.INCONCLUSIVE, demo.ROLLED_BACK, 0]
+    names: dict[str, str] = {}
+    assert demo.rollout(names, "version 2")["shares"]
+    assert said == [START, STATUS, RESUME, STATUS, RETRY, STATUS]
+    assert names == {"1": "version 2", "2": "version 2", "3": "version 2"}
 
 
-def test_a_machine_on_which_nothing_can_be_concluded_ends_the_demo(typed):
+def test_a_broken_version_that_is_taken_back_is_not_tried_again(typed):
     codes, said = typed
-    codes += [demo.INCONCLUSIVE] * 100
-    with pytest.raises(SystemExit, match="vertex-deploy rollout exited with 12, expected 0"):
-        demo.rollout()
-    assert said == [START, *[RESUME] * demo.RESUMES]
+    codes += [demo.INCONCLUSIVE, demo.ROLLED_BACK]
+    demo.rollout({}, "version 3", expect=demo.ROLLED_BACK)
+    assert said == [START, STATUS, RESUME, STATUS]
 
 
-def test_another_ending_than_the_one_that_was_told_ends_the_demo_at_once(typed):
+@pytest.mark.parametrize("code", [demo.INCONCLUSIVE, demo.ROLLED_BACK])
+def test_a_machine_that_stays_too_busy_ends_the_demo(typed, code):
     codes, said = typed
-    codes += [demo.ROLLED_BACK]
-    with pytest.raises(SystemExit, match="exited with 10, expected 0"):
-        demo.rollout()
+    codes += [code] * 100
+    with pytest.raises(SystemExit, match=f"vertex-deploy rollout exited with {code}, expected 0"):
+        demo.rollout({}, "version 2")
+    assert (len(said), said.count(STATUS)) == (2 * demo.TRIES - 1, demo.TRIES - 1)
+
+
+@pytest.mark.parametrize(("code", "expect"), [(0, demo.ROLLED_BACK), (1, 0), (11, 0)])
+def test_another_ending_than_the_one_that_was_told_ends_the_demo_at_once(typed, code, expect):
+    codes, said = typed
+    codes += [code]
+    with pytest.raises(SystemExit, match=f"exited with {code}, expected {expect}"):
+        demo.rollout({}, "version 3", expect=expect)
     assert said == [START]
 
 
