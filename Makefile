@@ -48,7 +48,7 @@ demo: $(STAMP)  ## Rehearse two rollouts on this machine: one good, one rolled b
 
 test: lint types unit e2e infra-test  ## Lint, type-check, test (without container engine, GPU or browser)
 
-lint: $(STAMP)  ## ruff, and the generated files are up to date
+lint: $(STAMP)  ## ruff: rules and format
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
