@@ -178,6 +178,19 @@ def test_who_reads_the_history_later_sees_each_entry_in_the_phase_that_it_belong
     assert watched[-len(driven) :] == driven
 
 
+def test_who_begins_to_watch_in_mid_phase_is_not_told_the_phase_that_follows(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    world = World()
+    record = world.run()
+    entries = world.store().log(record.id)
+    later = entries[next(number for number, entry in enumerate(entries) if entry.kind == "measured") :]
+    with Screen(lambda _record: [], OutputFormat.TEXT, None) as screen:
+        screen.begins_with(later, record)
+        screen.entry(later[0], record)
+    assert capsys.readouterr().out.split()[1] == "holding"
+
+
 GROUPED = (
     SPEC
     + """

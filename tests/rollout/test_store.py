@@ -16,7 +16,7 @@ from vertex_deploy.rollout.gcs import GcsBlobs
 from vertex_deploy.rollout.lease import Lease, is_dead, this_process
 from vertex_deploy.rollout.machine import Phase
 from vertex_deploy.rollout.requests import Verb
-from vertex_deploy.rollout.store import RolloutStore
+from vertex_deploy.rollout.store import RolloutStore, some_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -224,6 +224,12 @@ def test_a_history_entry_that_cannot_be_read_is_refused_and_what_is_none_is_pass
     blobs.write("r1/log/00000001.json", b"{")
     with pytest.raises(StateError, match=r"s/r1/log/00000001\.json: not a history entry"):
         store.log("r1")
+
+
+def test_an_error_names_the_newest_rollouts_of_hundreds() -> None:
+    assert some_of([]) == "none"
+    assert some_of(["1", "2", "3", "4", "5"]) == "1, 2, 3, 4, 5"
+    assert some_of([str(number) for number in range(300)]) == "295 older, 295, 296, 297, 298, 299"
 
 
 @pytest.mark.parametrize("name", ["../other", "..", "", "/etc", "r1/log"])

@@ -228,10 +228,11 @@ def _of(group: Members, rollout: str) -> dict[str, Record]:
         RolloutError: no member has one.
     """
     from vertex_deploy.errors import RolloutError  # noqa: PLC0415 - --help must not wait for it
+    from vertex_deploy.rollout.store import some_of  # noqa: PLC0415 - see above
 
     found = {member: store.load(rollout) for member, store in group.stores.items() if store.has(rollout)}
     if not found:
-        known = ", ".join(sorted({known for store in group.stores.values() for known in store.ids()})) or "none"
+        known = some_of(sorted({known for store in group.stores.values() for known in store.ids()}))
         raise RolloutError(f"no rollout {rollout!r} of {group.name}; there is: {known}")
     return found
 

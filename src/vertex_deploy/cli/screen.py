@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from vertex_deploy.cli.output import OutputFormat
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from typing import Self, TextIO
 
     from vertex_deploy.rollout.record import LogEntry, Record
@@ -89,6 +89,13 @@ class Screen:
         if kind is not None and issubclass(kind, KeyboardInterrupt):
             self._print(self._interrupted)
 
+    def begins_with(self, entries: Sequence[LogEntry], record: Record) -> None:
+        """Say which entries come next, to who was told none yet: the record is ahead of them already."""
+        which = _which(record)
+        moves = (entry.data.get("from") for entry in entries if entry.kind == "transition")
+        if which not in self._phases and (before := next(moves, None)) is not None:
+            self._phases[which] = str(before)
+
     def entry(self, entry: LogEntry, record: Record) -> None:
         """One more line of history."""
         self._event({"rollout": record.id, **_member(record), **entry.to_json()})
@@ -100,7 +107,7 @@ class Screen:
 
     def _phase(self, entry: LogEntry, record: Record) -> str:
         """Where the rollout was when this happened: who watches reads several entries at once, behind the record."""
-        which = f"{record.id} {record.group.member if record.group else ''}"
+        which = _which(record)
         known = self._phases.get(which, "preflight" if entry.seq == 1 else record.phase)
         self._phases[which] = str(entry.data["to"]) if entry.kind == "transition" else known
         return self._phases[which]
@@ -160,6 +167,10 @@ class Screen:
 def can_redraw(environment: Mapping[str, str]) -> bool:
     """Whether the terminal of this environment can move its cursor. No colours are used: NO_COLOR is nothing to it."""
     return environment.get("TERM", "dumb").lower() not in {"dumb", "unknown", ""}
+
+
+def _which(record: Record) -> str:
+    return f"{record.id} {record.group.member if record.group else ''}"
 
 
 def _member(record: Record) -> dict[str, str]:

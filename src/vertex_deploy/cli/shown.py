@@ -294,7 +294,9 @@ def teller(store: RolloutStore, screen: Screen, after: int = 0) -> Callable[[Rec
 
     def seen(record: Record) -> None:
         nonlocal told
-        for entry in store.log(record.id, after=told):
+        entries = store.log(record.id, after=told)
+        screen.begins_with(entries, record)
+        for entry in entries:
             told = entry.seq
             screen.entry(entry, record)
         screen.record(record)

@@ -54,7 +54,7 @@ def render_report(data: Mapping[str, Any]) -> str:
         ("Endpoint", data["endpoint"] or "none"),
         ("New version", f"{data['models']['canary'] or 'not uploaded'} as {data['ids']['canary']}"),
         (
-            "Stable version",
+            "Stable before it",
             f"{data['models']['stable']} as {data['ids']['stable']}" if data["ids"]["stable"] else "none",
         ),
         ("Image", data["release"]["image"]),

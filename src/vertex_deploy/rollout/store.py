@@ -28,7 +28,7 @@ from vertex_deploy.rollout.record import MALFORMED, Record, described
 from vertex_deploy.rollout.requests import Request, Verb
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from vertex_deploy.rollout.blobs import Blobs
     from vertex_deploy.rollout.record import LogEntry
@@ -39,6 +39,19 @@ _TAKEOVERS = 5
 _OURS = re.compile(r"[0-9]{8}-[0-9]{6}-[0-9a-f]{8}")
 _ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]{0,99}")
 _REQUEST = re.compile(r"requests/([0-9]{15}-[0-9a-f]{6})\.json")
+
+_SHOWN = 5
+"""Rollouts that an error names."""
+
+
+def some_of(ids: Sequence[str]) -> str:
+    """Rollouts for an error that asks for one: the newest of them, as there may be hundreds.
+
+    Args:
+        ids: oldest first.
+    """
+    older = len(ids) - _SHOWN
+    return ", ".join([*([f"{older} older"] if older > 0 else []), *ids[-_SHOWN:]]) or "none"
 
 
 class RolloutStore:
@@ -174,7 +187,7 @@ class RolloutStore:
         return [folder for folder in self._blobs.folders() if _OURS.fullmatch(folder)]
 
     def _known(self) -> str:
-        return ", ".join(self.ids()) or "none"
+        return some_of(self.ids())
 
     def create(self, record: Record) -> None:
         """Make a new rollout the current one.
