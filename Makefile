@@ -61,8 +61,11 @@ unit: $(STAMP)  ## Fast tests: no processes, no sockets
 # Most of these wait, for holds and sample periods: four at a time on two cores. A file is one worker's, as its fixtures are.
 WORKERS := -n 4 --dist loadfile --no-loadscope-reorder
 
+# The test files that have a mark: each worker imports what it is given, and the other files have nothing for it.
+marked = $$(grep -rlE 'pytest\.mark\.($(1))\b' tests --include='test_*.py' | LC_ALL=C sort)
+
 e2e: $(STAMP)  ## Tests with real processes, real sockets, real models
-	$(BIN)/pytest -q $(WORKERS) --durations=10 -m '(slow or e2e) and not container and not gpu and not browser'
+	$(BIN)/pytest -q $(WORKERS) --durations=10 -m '(slow or e2e) and not container and not gpu and not browser' $(call marked,slow|e2e)
 
 infra-test: $(INFRA)/.installed $(POLICIES)/.installed  ## The Pulumi program, its components and its provider (against Local Vertex)
 	$(INFRA)/bin/mypy infra/components infra/provider infra/__main__.py infra/policies/rules.py infra/policies/settings.py infra/policies/generate.py bench/infra
@@ -72,7 +75,7 @@ infra-test: $(INFRA)/.installed $(POLICIES)/.installed  ## The Pulumi program, i
 
 container-test: $(STAMP)  ## Build the images and run them (Debian, root): installs what that needs
 	$(BIN)/python -m containers.tools setup
-	VERTEX_DEPLOY_REQUIRE_CONTAINERS=1 $(BIN)/pytest -q --durations=5 -m container
+	VERTEX_DEPLOY_REQUIRE_CONTAINERS=1 $(BIN)/pytest -q --durations=5 -m container $(call marked,container)
 
 lock:  ## Write both constraints files from a fresh resolution; review the diff
 	rm -rf .venv-lock

@@ -6,6 +6,7 @@ Found by reading syntax trees, so imports inside functions and under TYPE_CHECKI
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -170,3 +171,10 @@ def test_every_module_says_what_it_is_for():
 def test_no_module_is_long():
     sizes = {str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path, _ in MODULES}
     assert not {name: lines for name, lines in sizes.items() if lines > MAX_LINES}
+
+
+def test_marks_are_written_in_the_test_files_that_have_them():
+    """`make e2e` and `make container-test` collect the files that name these marks, and no others."""
+    helpers = [path for path in (ROOT / "tests").rglob("*.py") if not path.name.startswith("test_")]
+    assert helpers
+    assert not [path for path in helpers if re.search(r"pytest\.mark\.(slow|e2e|container)\b", path.read_text())]
