@@ -367,6 +367,7 @@ def test_gates_of_a_spec_and_of_its_environment_judge_a_history(
         "at",
         "explanation",
         "if_hold_ended",
+        "if_hold_ended_why",
         "notes",
         "outcome",
         "readings",

@@ -184,13 +184,13 @@ def _holding(record: Record, plan: Plan, seen: Seen) -> Action:  # noqa: PLR0911
     if record.measured_until < end - plan.poll and seen.now < end + plan.settle:
         return Wait(min(end + plan.settle, seen.now + plan.poll), "waiting for the last metrics of the hold")
     outcome = verdict.if_hold_ended if verdict else Outcome.INSUFFICIENT
-    why = verdict.explanation if verdict else "nothing was measured"
+    why = verdict.if_hold_ended_why if verdict else "nothing was measured"
     if blind and outcome is not Outcome.FAIL:
         outcome, why = Outcome.INSUFFICIENT, blind
     if outcome is Outcome.PASS:
-        ignored = verdict is not None and verdict.outcome is not Outcome.PASS
+        ignored = verdict.explanation if verdict and verdict.outcome is not Outcome.PASS else ""
         return _onward(
-            record, plan, f"the hold is over; inconclusive, which its gate ignores: {why}" if ignored else why
+            record, plan, f"the hold is over; inconclusive, which its gate ignores: {ignored}" if ignored else why
         )
     if outcome is Outcome.FAIL:
         return _failed(plan, why)

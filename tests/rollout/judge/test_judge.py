@@ -200,6 +200,15 @@ def test_inconclusive_gates_have_a_policy_for_the_end_of_the_hold(policy, outcom
     assert verdict.if_hold_ended is outcome
 
 
+def test_the_end_of_a_hold_is_explained_by_a_gate_that_counts_there():
+    ignored = gate(metric="latency_p95", max="500ms", inconclusive="ignore")
+    counted = gate(metric="error_rate", max="0.5%", min_requests=1_000_000)
+    verdict = last((ignored, counted), *[interval(n, sample(5400, 5), sample(600)) for n in range(1, 4)])
+    assert verdict.explanation.startswith("latency_p95")
+    assert (verdict.if_hold_ended, verdict.if_hold_ended_why[:10]) == (Outcome.INSUFFICIENT, "error_rate")
+    assert Verdict.from_json(verdict.to_json()) == verdict
+
+
 def test_an_improvement_must_be_shown():
     better = (gate(metric="latency_p95", better_than_stable="10%"),)
     assert last(better, *minutes(1, medians=(200.0, 120.0))).outcome is Outcome.PASS

@@ -113,7 +113,7 @@ class Judge:
             if not (ledger.step.bake and check.kind == "relative")
         ]
         outcome, explanation = _combine(pairs, self.gates)
-        ended, _ = _combine([(gate, _at_end(gate, reading)) for gate, reading in pairs], self.gates)
+        ended, ended_why = _combine([(gate, _at_end(gate, reading)) for gate, reading in pairs], self.gates)
         return Verdict(
             outcome=outcome,
             explanation=explanation,
@@ -122,6 +122,7 @@ class Judge:
             step=ledger.step.name,
             notes=ledger.notes(),
             if_hold_ended=ended,
+            if_hold_ended_why=ended_why,
         )
 
 

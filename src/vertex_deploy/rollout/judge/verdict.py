@@ -93,6 +93,7 @@ class Verdict:
         step: name of the current step, or "".
         notes: what was odd about the data (duplicates, gaps, resets), one sentence each.
         if_hold_ended: the outcome if the hold ended now, each gate's ``inconclusive`` policy applied.
+        if_hold_ended_why: one sentence: which reading decided that.
     """
 
     outcome: Outcome
@@ -102,6 +103,7 @@ class Verdict:
     step: str
     notes: tuple[str, ...]
     if_hold_ended: Outcome
+    if_hold_ended_why: str
 
     def to_json(self) -> dict[str, Any]:
         """A value that ``json.dumps`` takes; times are RFC 3339."""
@@ -126,6 +128,8 @@ class Verdict:
             step=data["step"],
             notes=tuple(data["notes"]),
             if_hold_ended=Outcome(data["if_hold_ended"]),
+            # What an older version wrote has none.
+            if_hold_ended_why=data.get("if_hold_ended_why", data["explanation"]),
         )
 
 
