@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.rollout.world import STABLE, World, spec_with, step
+from tests.rollout.world import STABLE, World, spec_with, step, step_to
 from vertex_deploy.errors import RolloutError
 from vertex_deploy.rollout import session
 from vertex_deploy.rollout.machine import Ending, Phase
@@ -19,8 +19,7 @@ BEFORE_ALL = [{"weight": 10, "hold": "1m"}, {"weight": 100, "approval": True}]
 
 def waiting(world: World) -> Controller:
     controller = world.start()
-    while controller.record.phase is not Phase.AWAITING_APPROVAL:
-        step(controller)
+    step_to(controller, Phase.AWAITING_APPROVAL)
     return controller
 
 
@@ -71,8 +70,7 @@ def test_promote_full_from_a_hold_asks_for_the_approval_of_a_step_it_would_jump_
     ]
     world = World(spec=spec_with(steps=steps))
     controller = world.start()
-    while controller.record.phase is not Phase.HOLDING:
-        step(controller)
+    step_to(controller, Phase.HOLDING)
     with pytest.raises(RolloutError, match="the step to 50% needs an approval"):
         session.ask(world.store(), Verb.PROMOTE_FULL, clock=world.clock)
     world.ask(Verb.PROMOTE_FULL, approver="Ada")

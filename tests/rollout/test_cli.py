@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from tests.rollout.group_world import Pair
-from tests.rollout.world import World, spec_with, step
+from tests.rollout.world import World, spec_with, step_to
 from vertex_deploy.cli.output import OutputFormat
 from vertex_deploy.cli.rollout import app
 from vertex_deploy.cli.screen import Screen
@@ -90,8 +90,7 @@ def test_status_history_and_report_of_an_ended_rollout(folder: Folder) -> None:
 
 def test_status_of_a_rollout_under_way_returns_at_once_and_writes_nothing(folder: Folder) -> None:
     controller = folder.world.start()
-    while controller.record.phase is not Phase.HOLDING:
-        step(controller)
+    step_to(controller, Phase.HOLDING)
     files = {path: path.stat().st_mtime_ns for path in (folder.path / "rollouts").rglob("*") if path.is_file()}
     began = time.monotonic()
     found = folder.run("status", "-o", "json")
@@ -103,8 +102,7 @@ def test_status_of_a_rollout_under_way_returns_at_once_and_writes_nothing(folder
 
 def test_a_request_that_means_nothing_here_is_refused(folder: Folder) -> None:
     controller = folder.world.start()
-    while controller.record.phase is not Phase.HOLDING:
-        step(controller)
+    step_to(controller, Phase.HOLDING)
     found = folder.run("resume")
     assert isinstance(found.exception, RolloutError)
     assert "resume has no meaning" in str(found.exception)
@@ -120,8 +118,7 @@ def test_promoting_past_an_approval_names_the_option(folder: Folder) -> None:
     folder.world.spec = spec_with(steps=[{"weight": 10, "hold": "1m"}, {"weight": 100, "approval": True}])
     folder.world.errors = 0.0
     controller = folder.world.start()
-    while controller.record.phase is not Phase.AWAITING_APPROVAL:
-        step(controller)
+    step_to(controller, Phase.AWAITING_APPROVAL)
     found = folder.run("promote")
     assert isinstance(found.exception, RolloutError)
     assert "promote --approver NAME" in str(found.exception)

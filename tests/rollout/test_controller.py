@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.rollout.world import STABLE, World, spec_with, step
+from tests.rollout.world import STABLE, World, spec_with, step, step_to
 from vertex_deploy.errors import CloudError, RolloutBusy, RolloutError
 from vertex_deploy.rollout.driver import nap
 from vertex_deploy.rollout.machine import Ending, Phase
@@ -78,8 +78,7 @@ def test_a_failing_gate_may_pause_instead() -> None:
 def test_unreadable_metrics_are_no_evidence_and_the_history_says_so() -> None:
     world = World()
     controller = world.start()
-    while controller.record.phase is not Phase.HOLDING:
-        step(controller)
+    step_to(controller, Phase.HOLDING)
     world.source.failure = CloudError("ListTimeSeries: PERMISSION_DENIED", code="PERMISSION_DENIED")
     record = controller.run()
     assert record.phase is Phase.PAUSED
@@ -167,8 +166,7 @@ def test_a_request_is_answered_within_seconds_of_a_long_hold() -> None:
 def test_pause_then_resume_goes_on_from_the_step_it_was_at() -> None:
     world = World()
     controller = world.start()
-    while controller.record.phase is not Phase.HOLDING:
-        step(controller)
+    step_to(controller, Phase.HOLDING)
     world.ask(Verb.PAUSE)
     assert controller.run().phase is Phase.PAUSED
     world.clock.sleep(3600)
@@ -189,8 +187,7 @@ def test_promote_full_skips_to_all_traffic() -> None:
 def test_somebody_elses_split_stops_the_rollout_and_is_left_as_it_is() -> None:
     world = World()
     controller = world.start()
-    while controller.record.phase is not Phase.HOLDING:
-        step(controller)
+    step_to(controller, Phase.HOLDING)
     foreign = {STABLE: 70, controller.record.canary: 30}
     world.target.change_split(foreign)
     record = controller.run()
@@ -202,8 +199,7 @@ def test_somebody_elses_split_stops_the_rollout_and_is_left_as_it_is() -> None:
 def test_a_rollback_moves_only_the_canarys_share() -> None:
     world = World()
     controller = world.start()
-    while controller.record.phase is not Phase.HOLDING:
-        step(controller)
+    step_to(controller, Phase.HOLDING)
     canary = controller.record.canary
     world.target.deployed = (
         *world.target.deployed,
@@ -305,8 +301,7 @@ def test_an_api_that_stays_away_ends_the_controller_but_not_the_rollout() -> Non
 def test_a_deleted_endpoint_ends_the_rollout_as_failed() -> None:
     world = World()
     controller = world.start()
-    while controller.record.phase is not Phase.HOLDING:
-        step(controller)
+    step_to(controller, Phase.HOLDING)
     world.target.endpoint = None
     record = controller.run()
     assert record.ending is Ending.FAILED
@@ -316,8 +311,7 @@ def test_a_deleted_endpoint_ends_the_rollout_as_failed() -> None:
 def test_a_stable_that_vanished_leaves_the_traffic_where_it_is() -> None:
     world = World()
     controller = world.start()
-    while controller.record.phase is not Phase.HOLDING:
-        step(controller)
+    step_to(controller, Phase.HOLDING)
     canary = controller.record.canary
     world.target.deployed = tuple(d for d in world.target.deployed if d.id == canary)
     world.target.change_split({canary: 100})

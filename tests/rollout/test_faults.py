@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.rollout.world import STABLE, World, spec_with, step
+from tests.rollout.world import STABLE, World, spec_with, step, step_to
 from vertex_deploy.errors import CloudError, SplitConflict
 from vertex_deploy.rollout.machine import Ending, Phase
 from vertex_deploy.rollout.requests import Verb
@@ -53,8 +53,7 @@ class Fault:
 
 def held(world: World) -> Controller:
     controller = world.start()
-    while controller.record.phase is not Phase.HOLDING:
-        step(controller)
+    step_to(controller, Phase.HOLDING)
     return controller
 
 

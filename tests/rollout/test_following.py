@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tests.rollout.group_world import MEMBERS, Pair
-from tests.rollout.world import World, step
+from tests.rollout.world import World, step_to
 from vertex_deploy.rollout import lockstep, session
 from vertex_deploy.rollout.machine import Ending, Phase
 from vertex_deploy.rollout.store import RolloutStore
@@ -29,8 +29,7 @@ def let_go(world: World) -> None:
 def test_a_controller_that_ends_between_two_reads_does_not_leave_the_watcher_with_an_old_record() -> None:
     world = World()
     controller = world.start()
-    while controller.record.phase is not Phase.HOLDING:
-        step(controller)
+    step_to(controller, Phase.HOLDING)
     told: list[Phase] = []
 
     def seen(record: Record) -> None:
@@ -47,8 +46,7 @@ def test_a_controller_that_ends_between_two_reads_does_not_leave_the_watcher_wit
 def test_nobody_drives_and_the_watcher_returns_with_the_record_as_it_stands() -> None:
     world = World()
     controller = world.start()
-    while controller.record.phase is not Phase.HOLDING:
-        step(controller)
+    step_to(controller, Phase.HOLDING)
     let_go(world)
     found = session.follow(watcher(world), clock=world.clock, until=lambda _record: False, seen=lambda _record: None)
     assert found.phase is Phase.HOLDING

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.rollout.world import World, spec_with, step
+from tests.rollout.world import World, spec_with, step_to
 from vertex_deploy.rollout import session
 from vertex_deploy.rollout.charts import Line, chart, nice
 from vertex_deploy.rollout.machine import Ending, Phase
@@ -286,8 +286,7 @@ def test_two_gates_of_one_name_keep_their_evidence_apart() -> None:
 def test_whatever_moved_traffic_or_stopped_it_is_marked_in_the_plots() -> None:
     world = World(spec=spec_with(keep_stable="5m"))
     controller = world.start()
-    while controller.record.phase is not Phase.KEEPING_STABLE:
-        step(controller)
+    step_to(controller, Phase.KEEPING_STABLE)
     world.ask(Verb.ROLLBACK)
     controller.run()
     html = render_report(report_data(world.store(), world.record()))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.rollout.world import World, spec_with, step
+from tests.rollout.world import World, spec_with, step, step_to
 from vertex_deploy.rollout.lease import Lease
 from vertex_deploy.rollout.machine import Phase
 from vertex_deploy.rollout.plan import plan_of
@@ -51,8 +51,7 @@ def test_a_hold_shows_step_time_left_split_and_readings() -> None:
 def test_a_split_that_is_not_as_it_should_be_shows_both() -> None:
     world = World()
     controller = world.start()
-    while controller.record.phase is not Phase.HOLDING:
-        step(controller)
+    step_to(controller, Phase.HOLDING)
     world.target.change_split({"111": 70, controller.record.canary: 30})
     controller.run()
     assert "│  ├─ stable ██████████████······  70%  (desired 90%)  111  m@1  replicas unknown" in text(world)
@@ -70,8 +69,7 @@ def test_replicas_are_those_of_the_last_look_and_change_without_an_entry_in_the_
         update={"target": world.spec.target.model_copy(update={"replicas": Replicas(min=2, max=10)})}
     )
     controller = world.start()
-    while controller.record.phase is not Phase.HOLDING:
-        step(controller)
+    step_to(controller, Phase.HOLDING)
     entries = len(world.store().log(world.record().id))
     report_replicas(world, 3)
     controller._look()
@@ -113,8 +111,7 @@ def test_an_ended_rollout_shows_its_ending_and_the_verdict_it_ended_on() -> None
 def test_a_version_that_is_gone_at_the_end_is_not_said_to_have_unknown_replicas() -> None:
     world = World(errors=0.3)
     controller = world.start()
-    while controller.record.phase is not Phase.HOLDING:
-        step(controller)
+    step_to(controller, Phase.HOLDING)
     assert text(world).count("replicas unknown") == 2
     controller.run()
     assert "│  └─ canary ····················   0%  CANARY  m@2\n" in text(world)
@@ -138,8 +135,7 @@ def roles(world: World) -> list[tuple[str, str, int]]:
 def test_a_version_that_has_all_traffic_is_promoted_while_stable_is_kept_and_stable_after_that() -> None:
     world = World()
     controller = world.start()
-    while controller.record.phase is not Phase.KEEPING_STABLE:
-        step(controller)
+    step_to(controller, Phase.KEEPING_STABLE)
     assert roles(world) == [("stable", "111", 0), ("promoted", "CANARY", 100)]
     assert (
         "│  ├─ stable   ····················   0%  111  m@1  replicas unknown\n"
@@ -159,8 +155,7 @@ def test_a_version_that_has_all_traffic_is_promoted_while_stable_is_kept_and_sta
 def test_a_version_that_is_taken_back_after_promotion_is_the_canary_again() -> None:
     world = World(spec=spec_with(keep_stable="5m"))
     controller = world.start()
-    while controller.record.phase is not Phase.KEEPING_STABLE:
-        step(controller)
+    step_to(controller, Phase.KEEPING_STABLE)
     world.ask(Verb.ROLLBACK)
     controller.run()
     assert roles(world) == [("stable", "111", 100), ("canary", "CANARY", 0)]
@@ -175,8 +170,7 @@ def test_the_first_version_of_an_endpoint_is_stable_once_it_serves() -> None:
 def test_exit_codes_of_the_other_endings() -> None:
     aborted = World(spec=spec_with(keep_stable="5m"))
     controller = aborted.start()
-    while controller.record.phase is not Phase.KEEPING_STABLE:
-        step(controller)
+    step_to(controller, Phase.KEEPING_STABLE)
     assert view(aborted).exit_code == 0
     aborted.ask(Verb.ABORT)
     controller.run()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from tests.rollout.world import STABLE, World, spec_with, step
+from tests.rollout.world import STABLE, World, spec_with, step_to
 from vertex_deploy.rollout.machine import Ending, Phase
 from vertex_deploy.rollout.requests import Verb
 
@@ -32,8 +32,7 @@ def each_look(world: World, change: Callable[[Deployed], Deployed | None]) -> No
 def deployed_by(world: World) -> Controller:
     """A controller whose new version is deployed and not yet checked."""
     controller = world.start()
-    while controller.record.phase is not Phase.WARMING_UP:
-        step(controller)
+    step_to(controller, Phase.WARMING_UP)
     return controller
 
 

@@ -26,6 +26,7 @@ from vertex_deploy.targets.memory import MemoryTarget, with_version
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from vertex_deploy.rollout.machine import Phase
     from vertex_deploy.rollout.record import Record
     from vertex_deploy.rollout.requests import Verb
 
@@ -172,3 +173,9 @@ def step(controller: Controller) -> None:
         nap(controller, action.until, controller._clock)
     else:
         controller._perform(action, etag)
+
+
+def step_to(controller: Controller, phase: Phase) -> None:
+    """Steps until the rollout is there."""
+    while controller.record.phase is not phase:
+        step(controller)

@@ -53,14 +53,14 @@ def also(command: Callable[P, None]) -> Callable[P, None]:
 
 def _refuse_alone(verb: str, spec_file: Path, env: str | None) -> None:
     from vertex_deploy.errors import RolloutError, SpecError  # noqa: PLC0415 - --help must not wait for it
-    from vertex_deploy.spec import examine, group_of  # noqa: PLC0415 - see above
+    from vertex_deploy.spec import examine  # noqa: PLC0415 - see above
 
     if env is None:
         return
     examined = examine(spec_file, env)
     if env not in examined.environments:  # nor is it known whether it goes alone
         raise SpecError([str(problem) for problem in examined.problems])
-    if name := group_of(spec_file, env):
+    if name := examined.group_of(env):
         raise RolloutError(f"{env} goes in lockstep with {name}; use `vertex-deploy rollout {verb} --env {name}`")
 
 

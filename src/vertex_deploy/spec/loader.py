@@ -60,6 +60,10 @@ class Examined:
     name: str = ""
     parsed: bool = True
 
+    def group_of(self, env: str | None) -> str:
+        """The lockstep group that an environment is in, or ""."""
+        return next((name for name, environments in self.groups.items() if env in environments), "")
+
 
 def load(path: str | PathLike[str], env: str | None = None) -> Spec:
     """Read a deploy.yaml that people write.
@@ -87,8 +91,7 @@ def group_of(path: str | PathLike[str], env: str | None) -> str:
     Raises:
         UsageError: the file cannot be read.
     """
-    groups = examine(path, env).groups
-    return next((name for name, environments in groups.items() if env in environments), "")
+    return examine(path, env).group_of(env)
 
 
 def examine(path: str | PathLike[str], env: str | None = None) -> Examined:
